@@ -1,0 +1,1 @@
+"""What the pages use beside the mathematics: claims, checks, figures, source listings."""
