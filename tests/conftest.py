@@ -1,0 +1,42 @@
+"""Options that all tests share.
+
+    pytest --backend torch --device cuda
+
+runs the tests that take the fixture `library` on that backend alone; without the options they run
+on each library, on the CPU.
+"""
+
+import pytest
+
+LIBRARIES = ("numpy", "torch")
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("companion")
+    group.addoption("--backend", choices=LIBRARIES, help="run on this library only (default: each)")
+    group.addoption("--device", default="cpu", help="device of the arrays (default: cpu)")
+
+
+def pytest_configure(config):
+    library, device = config.getoption("--backend"), config.getoption("--device")
+    if device != "cpu" and library is None:
+        raise pytest.UsageError(f"--device {device} needs --backend torch")
+    if library is not None:
+        from companion import backend
+
+        try:
+            backend.use(library, device=device)
+        except (ImportError, ValueError, RuntimeError) as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc):
+    if "library" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--backend")
+        metafunc.parametrize("library", [chosen] if chosen else LIBRARIES)
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """The device asked for with `--device`."""
+    return request.config.getoption("--device")
