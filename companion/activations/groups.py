@@ -1,0 +1,194 @@
+"""Activations of a group of inputs: maxout, softmax and log-softmax (chapter 1, section 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from companion.backend import axis_index, namespace, vectorwise
+
+
+def _groups(x: Any, num_pieces: int, axis: int) -> Any:
+    """Cut `axis` into groups of `num_pieces` consecutive entries, the last axis of the result."""
+    axis = axis_index(x, axis)
+    if num_pieces < 1 or x.shape[axis] % num_pieces:
+        raise ValueError(
+            f"x must have a multiple of num_pieces={num_pieces} entries on axis {axis}; "
+            f"got shape {tuple(x.shape)}"
+        )
+    xp = namespace(x)
+    x = xp.moveaxis(x, axis, -1)
+    return xp.reshape(x, (*x.shape[:-1], x.shape[-1] // num_pieces, num_pieces))
+
+
+def _first_maximum(x: Any, axis: int = -1) -> Any:
+    """Return a mask of the first maximum along `axis`."""
+    xp = namespace(x)
+    axis = axis_index(x, axis)
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    index = xp.reshape(xp.arange(x.shape[axis], device=x.device), tuple(shape))
+    return index == xp.argmax(x, axis=axis, keepdims=True)
+
+
+@vectorwise("x")
+def maxout(x: Any, num_pieces: int, axis: int = -1) -> Any:
+    r"""Maximum of each group of `num_pieces` consecutive entries, ``(d k)->(d)``.
+
+    :math:`f(x)_i=\max_{j\le k}x_{ik+j}`, where the entries are the linear maps :math:`w_{ij}^Tx+b_{ij}`.
+
+    Parameters
+    ----------
+    x : array of real numbers
+    num_pieces : int
+        Group size :math:`k`; it must divide the length of `axis`.
+    axis : int, default -1
+
+    Returns
+    -------
+    array
+        In the dtype and library of `x`, with a k-th of the entries on `axis`.
+
+    References
+    ----------
+    Goodfellow, Warde-Farley, Mirza, Courville and Bengio (2013), "Maxout networks".
+
+    Examples
+    --------
+    >>> maxout([1.0, 3.0, -2.0, -1.0], 2)
+    array([ 3., -1.])
+    """
+    xp = namespace(x)
+    return xp.moveaxis(xp.max(_groups(x, num_pieces, axis), axis=-1), -1, axis)
+
+
+@vectorwise("dy", "x")
+def maxout_vjp(dy: Any, x: Any, num_pieces: int, axis: int = -1) -> Any:
+    r"""Pull a gradient back through :func:`maxout`: all to the largest entry, ``(d),(d k)->(d k)``.
+
+    At a tie the first takes it, as with NumPy's argmax; torch's ``amax`` shares it equally.
+
+    Examples
+    --------
+    >>> maxout_vjp([5.0, 7.0], [1.0, 3.0, -2.0, -2.0], 2)
+    array([0., 5., 7., 0.])
+    """
+    xp = namespace(x)
+    groups = _groups(x, num_pieces, axis)
+    dy = xp.moveaxis(dy, axis_index(x, axis), -1)
+    if dy.shape != groups.shape[:-1]:
+        raise ValueError(f"dy must have the shape of the output of maxout; got {tuple(dy.shape)}")
+    dx = dy[..., None] * xp.astype(_first_maximum(groups), x.dtype)
+    return xp.moveaxis(xp.reshape(dx, (*dx.shape[:-2], -1)), -1, axis)
+
+
+def _shifted(x: Any, axis: int, temperature: float) -> tuple[Any, Any]:
+    """Return (x - max x)/T and the rounding error of the difference."""
+    axis_index(x, axis)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive; got {temperature!r}")
+    xp = namespace(x)
+    m = xp.max(x, axis=axis, keepdims=True)
+    d = x - m
+    b = d - x
+    e = (x - (d - b)) - (m + b)
+    e = xp.where(xp.isfinite(d), e, xp.zeros_like(d))
+    return d / temperature, e / temperature
+
+
+@vectorwise("x")
+def softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
+    r"""Softmax, :math:`p_i=e^{x_i/T}/\sum_j e^{x_j/T}`, ``(k)->(k)``.
+
+    Shifted by the maximum, so that nothing overflows, and the difference's rounding error is put
+    back: at offsets of 1e3 that error alone is hundreds of ULP.
+
+    Parameters
+    ----------
+    x : array of real numbers
+        Entries of -inf get probability 0. A slice with +inf, or with -inf only, is nan.
+    axis : int, default -1
+    temperature : float, default 1.0
+        :math:`T>0`; large values even out, small ones sharpen.
+
+    Returns
+    -------
+    array
+        Probabilities in the shape, dtype and library of `x`.
+
+    References
+    ----------
+    Bridle (1990), "Probabilistic interpretation of feedforward classification network outputs".
+
+    Examples
+    --------
+    >>> softmax([1000.0, 1001.0, 1002.0]).round(4)
+    array([0.09  , 0.2447, 0.6652])
+    """
+    xp = namespace(x)
+    d, e = _shifted(x, axis, temperature)
+    t = xp.exp(d) * (1 + e)
+    return t / xp.sum(t, axis=axis, keepdims=True)
+
+
+@vectorwise("dy", "x")
+def softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
+    r"""Pull a gradient back through :func:`softmax`, :math:`dx=p\odot(dy-p^Tdy)/T`, ``(k),(k)->(k)``.
+
+    The result does not change when a constant is added to `dy`; with the entry of the largest
+    probability as that constant nothing cancels when p is nearly one-hot.
+
+    Examples
+    --------
+    >>> softmax_vjp([1.0, 0.0], [0.0, 0.0])
+    array([ 0.25, -0.25])
+    """
+    xp = namespace(x)
+    p = softmax(x, axis, temperature)
+    top = xp.astype(_first_maximum(x, axis), x.dtype)
+    dy = dy - xp.sum(dy * top, axis=axis, keepdims=True)
+    return p * (dy - xp.sum(p * dy, axis=axis, keepdims=True)) / temperature
+
+
+@vectorwise("x")
+def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
+    r"""Logarithm of softmax, :math:`x_i/T-\log\sum_j e^{x_j/T}`, ``(k)->(k)``.
+
+    With :math:`d=(x-\max x)/T` it is :math:`d-\log(1+s)`, s the sum of :math:`e^{d_j}` over all
+    but the largest entry: that entry's own value, -log(1 + s), is then right even where p is 1
+    to the last bit and ``torch.log_softmax`` returns 0.
+
+    Parameters
+    ----------
+    x : array of real numbers
+        As in :func:`softmax`.
+    axis : int, default -1
+    temperature : float, default 1.0
+
+    Returns
+    -------
+    array
+        In the shape, dtype and library of `x`.
+
+    Examples
+    --------
+    >>> log_softmax([100.0, 0.0])
+    array([-3.72007598e-44, -1.00000000e+02])
+    """
+    xp = namespace(x)
+    d, e = _shifted(x, axis, temperature)
+    others = xp.exp(d) * (1 + e) * xp.astype(~_first_maximum(x, axis), x.dtype)
+    return d + (e - xp.log1p(xp.sum(others, axis=axis, keepdims=True)))
+
+
+@vectorwise("dy", "x")
+def log_softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
+    r"""Pull a gradient back through :func:`log_softmax`, :math:`dx=(dy-p\sum dy)/T`, ``(k),(k)->(k)``.
+
+    Examples
+    --------
+    >>> log_softmax_vjp([1.0, 0.0], [0.0, 0.0])
+    array([ 0.5, -0.5])
+    """
+    xp = namespace(x)
+    p = softmax(x, axis, temperature)
+    return (dy - p * xp.sum(dy, axis=axis, keepdims=True)) / temperature

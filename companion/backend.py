@@ -1,0 +1,415 @@
+r"""Where arrays come from, and the few primitives that the array API standard lacks.
+
+Functions follow their input: the same formula runs on a NumPy array and on a torch tensor on
+any device. What *creates* arrays asks this module for the library, the device and the dtype,
+which come from ``COMPANION_BACKEND`` (``numpy`` or ``torch``), ``COMPANION_DEVICE`` (``cpu``,
+``cuda``, ...) and ``COMPANION_DTYPE`` (``float32`` or ``float64``), or from :func:`use`.
+This file and ``torch_bridge`` are the only ones that know there is more than one library.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+LIBRARIES = ("numpy", "torch")
+DTYPES = ("float32", "float64")
+#: Elements in one block of a NumPy evaluation: the temporaries of a formula stay in the cache.
+BLOCK = 1 << 15
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Library, device and dtype of the arrays that are created (see :func:`use`)."""
+
+    library: str = "numpy"
+    device: str = "cpu"
+    dtype: str = "float64"
+
+
+def use(library: str | None = None, device: str | None = None, dtype: str | None = None) -> Backend:
+    """Choose what new arrays are made of; what is not given stays as it is.
+
+    Parameters
+    ----------
+    library : {"numpy", "torch"}, optional
+    device : str, optional
+        ``"cpu"``, or for torch any device that is there, such as ``"cuda"`` or ``"cuda:1"``.
+    dtype : {"float32", "float64"}, optional
+
+    Returns
+    -------
+    Backend
+        The choice now in force.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a device that is not there; the message lists what is.
+    ModuleNotFoundError
+        For ``"torch"`` where torch is not installed.
+
+    Examples
+    --------
+    >>> from companion import backend
+    >>> backend.use("numpy", dtype="float64")
+    Backend(library='numpy', device='cpu', dtype='float64')
+    """
+    global _current
+    old = _current
+    library = old.library if library is None else library
+    if device is None:
+        device = old.device if library == old.library else "cpu"
+    dtype = old.dtype if dtype is None else dtype
+    if library not in LIBRARIES:
+        raise ValueError(f"library must be one of {', '.join(LIBRARIES)}; got {library!r}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    there = devices(library)
+    if device not in there:
+        raise ValueError(f"device must be one of {', '.join(there)} with {library}; got {device!r}")
+    _current = Backend(library, device, dtype)
+    return _current
+
+
+def current() -> Backend:
+    """Return the library, device and dtype in force."""
+    return _current
+
+
+def devices(library: str) -> list[str]:
+    """List the devices that `library` can put an array on here."""
+    if library == "numpy":
+        return ["cpu"]
+    torch = _import_torch()
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return names
+
+
+def array(obj: Any, dtype: str | None = None) -> Any:
+    """Make an array in the backend in force.
+
+    Floating-point values take the backend's dtype unless `dtype` names another; integers and
+    booleans keep theirs. Shapes ``(...) -> (...)``.
+
+    Examples
+    --------
+    >>> array([1.0, 2.0]).dtype.name, array([1, 2]).dtype.name
+    ('float64', 'int64')
+    """
+    values = np.asarray(to_numpy(obj))
+    if dtype is None and values.dtype.kind == "f":
+        dtype = _current.dtype
+    values = values if dtype is None else values.astype(dtype, copy=False)
+    if _current.library == "numpy":
+        return values
+    return _import_torch().tensor(values, device=_current.device)
+
+
+def like(values: Any, x: Any) -> Any:
+    """Return NumPy `values` in the library, on the device and in the dtype of `x`."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np.asarray(values, dtype=x.dtype)
+    xp = namespace(x)
+    return xp.asarray(values, dtype=x.dtype, device=x.device)
+
+
+def to_numpy(x: Any) -> Any:
+    """Return a tensor's values as a NumPy array; anything else comes back as it is."""
+    if is_torch(x):
+        return x.detach().cpu().numpy()
+    return x
+
+
+def is_torch(x: Any) -> bool:
+    """Tell whether `x` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+# A plain dictionary, since torch.compile warns about the cache inside array_namespace.
+# NumPy 2 is an array API namespace itself.
+_NAMESPACES: dict[type, ModuleType] = {
+    kind: np for kind in (np.ndarray, np.float16, np.float32, np.float64)
+}
+
+
+def namespace(x: Any) -> Any:
+    """Return the array API namespace of an array, looked up once for each type.
+
+    Examples
+    --------
+    >>> namespace(np.ones(3)).__name__
+    'numpy'
+    """
+    xp = _NAMESPACES.get(type(x))
+    return _find_namespace(x) if xp is None else xp
+
+
+def _find_namespace(x: Any) -> Any:
+    if is_torch(x):
+        import array_api_compat.torch as xp
+    else:
+        from array_api_compat import array_namespace
+
+        xp = array_namespace(x)
+    _NAMESPACES[type(x)] = xp
+    return xp
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "the torch backend needs torch: pip install 'deep-learning-verified[torch]'; "
+            "the libraries here: numpy"
+        ) from None
+    return torch
+
+
+# ---------------------------------------------------------------------------------------------
+# From a formula to a function of anything array-like
+
+
+def as_float(x: Any, name: str = "x") -> tuple[Any, Any]:
+    """Return `x` as a float32 or float64 array, and the dtype the result is to have.
+
+    Python numbers and lists become NumPy arrays, integers take the default dtype, and
+    half-precision input is computed in float32 (its own dtype is the second value).
+    """
+    if not hasattr(x, "dtype"):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{name} must be an array of real numbers; got {error}") from None
+    xp = namespace(x)
+    kind = x.dtype
+    if kind == xp.float64 or kind == xp.float32:
+        return x, kind
+    dtypes = {d: getattr(xp, d) for d in DTYPES}
+    if kind in _half(xp):
+        return xp.astype(x, xp.float32), kind
+    if xp.isdtype(kind, "integral") if xp is not np else kind.kind in "iu":
+        kind = dtypes[_current.dtype]
+        return xp.astype(x, kind), kind
+    if not hasattr(xp, "float16") or xp is np:
+        kind = kind.name if xp is np else kind
+    raise TypeError(f"{name} must be real floating-point or integer; got dtype {kind}")
+
+
+def _half(xp: Any) -> list[Any]:
+    return [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
+
+
+def elementwise(formula: Any) -> Any:
+    """Turn a formula on one float array into a function of anything array-like.
+
+    The result has the library, device and dtype of the input; integers become the default
+    float, half precision is computed in float32. Large NumPy arrays go through the formula in
+    blocks that fit the cache. On torch the library's own kernel is called where it passes the
+    accuracy bar (`_torch_kernels`).
+    """
+    name = formula.__name__
+    names = tuple(inspect.signature(formula).parameters)[1:]
+
+    @functools.wraps(formula)
+    def function(x, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if type(x) is np.ndarray and x.dtype in _FAST:
+            dtype = x.dtype
+        else:
+            x, dtype = as_float(x)
+        if args or kwargs:
+            args = tuple(_parameter(a, n, x) for a, n in zip(args, names, strict=False))
+            kwargs = {n: _parameter(a, n, x) for n, a in kwargs.items()}
+        if is_torch(x):
+            y = (_torch_kernels().get(name) or formula)(x, *args, **kwargs)
+        else:
+            with np.errstate(all="ignore"):
+                if type(x) is np.ndarray and x.size > BLOCK:
+                    y = _in_blocks(formula, x, args, kwargs)
+                else:
+                    y = formula(x, *args, **kwargs)
+        return y if y.dtype == dtype else namespace(y).astype(y, dtype)
+
+    function.formula = formula
+    return function
+
+
+def _parameter(value: Any, name: str, x: Any) -> Any:
+    """Return a parameter as a Python number or as an array like `x`."""
+    if type(value) in (float, int):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0 and value.dtype.kind in "iuf":
+        return value.item()
+    if isinstance(value, (list, tuple, np.ndarray)) and not is_torch(x):
+        value = as_float(value, name)[0]
+    if hasattr(value, "dtype") and namespace(value) is namespace(x):
+        return namespace(x).astype(value, x.dtype)
+    raise TypeError(
+        f"{name} must be a real number or an array of x's library; got {type(value).__name__}"
+    )
+
+
+_FAST = {np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
+    if any(hasattr(a, "ndim") for a in (*args, *kwargs.values())):
+        return formula(x, *args, **kwargs)
+    out = np.empty(x.shape, x.dtype)
+    source, target = x.reshape(-1), out.reshape(-1)
+    for i in range(0, x.size, BLOCK):
+        target[i : i + BLOCK] = formula(source[i : i + BLOCK], *args, **kwargs)
+    return out
+
+
+def vectorwise(*names: str) -> Any:
+    """Turn a formula on float arrays, such as ``f_vjp(dy, x)``, into a function of anything array-like.
+
+    `names` are the leading array arguments; the results take the dtype of the last of them.
+    """
+
+    def decorate(formula: Any) -> Any:
+        @functools.wraps(formula)
+        def function(*args, **kwargs):  # type: ignore[no-untyped-def]
+            if len(args) < len(names):  # arrays given by keyword
+                given = [kwargs.pop(n) for n in names[len(args) :] if n in kwargs]
+                args = (*args, *given)
+            arrays, dtype = [], None
+            for value, name in zip(args, names, strict=False):
+                value, dtype = as_float(value, name)
+                arrays.append(value)
+            if len({namespace(a) for a in arrays}) > 1:
+                raise TypeError(f"{' and '.join(names)} must be arrays of one library")
+            with np.errstate(all="ignore"):
+                y = formula(*arrays, *args[len(names) :], **kwargs)
+            return y if y.dtype == dtype else namespace(y).astype(y, dtype)
+
+        function.formula = formula
+        return function
+
+    return decorate
+
+
+def axis_index(x: Any, axis: int) -> int:
+    """Return `axis` counted from 0, or say that `x` has no such axis."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis must be one of x's {x.ndim} axes; got {axis}")
+    return axis % x.ndim
+
+
+def pieces(x: Any, count: int, axis: int) -> list[Any]:
+    """Cut `x` into `count` equal pieces along `axis`, as views."""
+    axis = axis_index(x, axis)
+    if count < 1 or x.shape[axis] % count:
+        raise ValueError(
+            f"axis {axis} must have a multiple of {count} entries; got shape {tuple(x.shape)}"
+        )
+    n = x.shape[axis] // count
+    before = (slice(None),) * axis
+    return [x[(*before, slice(i * n, (i + 1) * n))] for i in range(count)]
+
+
+@functools.cache
+def _torch_kernels() -> dict[str, Any]:
+    """Torch's own kernels, under our names, where they pass the ladder's accuracy and autograd steps.
+
+    A kernel that multiplies by x gets x bounded from below, since -inf times 0 is nan.
+    """
+    torch = _import_torch()
+    F = torch.nn.functional
+    return {
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "hardsigmoid": F.hardsigmoid,
+        "hardswish": lambda x: F.hardswish(x.clamp(min=-3.0)),
+        "relu": torch.relu,
+        "relu6": F.relu6,
+        "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
+        "elu": F.elu,
+        "celu": F.celu,
+        "selu": F.selu,
+        # torch's threshold of 20 costs up to 6e5 ULP in float64; from 40 on softplus(x) = x
+        "softplus": lambda x: F.softplus(x, threshold=40.0),
+        "mish": lambda x: F.mish(x.clamp(min=-2000.0)),
+    }
+
+
+# ---------------------------------------------------------------------------------------------
+# Primitives
+
+
+def ndtr(x: Any) -> Any:
+    r"""Standard normal distribution function, :math:`\Phi(x)=\tfrac12\operatorname{erfc}(-x/\sqrt2)`.
+
+    Through ``erfc``, never ``(1 + erf)/2``, which is 0 below -8.3. SciPy's float64 ``ndtr`` is
+    1,800 ULP off in the left tail, so there it is ``erfcx`` times :func:`gaussian`.
+    """
+    xp = namespace(x)
+    if is_torch(x):
+        return 0.5 * _import_torch().special.erfc(x * -math.sqrt(0.5))
+    from scipy import special
+
+    if xp is not np:
+        return xp.asarray(ndtr(np.asarray(x)))
+    if x.dtype == np.float32:
+        return special.ndtr(x)
+    tail = 0.5 * special.erfcx(np.abs(x) * math.sqrt(0.5)) * gaussian(x)
+    return np.where(x < 0, tail, 1 - tail)
+
+
+def gaussian(x: Any) -> Any:
+    r"""Evaluate :math:`e^{-x^2/2}` without the error that rounding :math:`x^2` makes in the tail.
+
+    With h = x rounded to a multiple of 1/64 and l = x - h, the square of h is exact and the
+    rest, l(x + h), is small: :math:`e^{-x^2/2} = e^{-h^2/2}\,e^{-l(x+h)/2}`.
+    """
+    xp = namespace(x)
+    x = xp.clip(x, -40.0, 40.0)  # the result is 0 beyond, in float64 too
+    h = xp.round(x * 64) / 64
+    return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (x - h) * (x + h))
+
+
+def product(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return a*b as p + e: the rounded product and, on NumPy, its rounding error.
+
+    An exponential multiplies the rounding error of its argument by that argument, up to 745,
+    so a scaled argument needs both parts. On torch e is 0.0: there the bar is 4(1 + κ) ULP,
+    which the plain product meets, and every pass over memory counts.
+    """
+    p = a * b
+    if not isinstance(p, (np.ndarray, np.generic)):
+        return p, 0.0
+    if p.dtype == np.float32:
+        exact = np.asarray(a, np.float64) * np.asarray(b, np.float64)
+        return p, (exact - p).astype(np.float32)
+    (a1, a2), (b1, b2) = _split(a), _split(b)
+    return p, a2 * b2 - (((p - a1 * b1) - a2 * b1) - a1 * b2)
+
+
+def _split(a: Any) -> tuple[Any, Any]:
+    """Split float64 into two halves whose products are exact (Dekker 1971)."""
+    c = 134217729.0 * a
+    high = c - (c - a)
+    return high, a - high
+
+
+_current = Backend()
+use(
+    os.environ.get("COMPANION_BACKEND"),
+    os.environ.get("COMPANION_DEVICE"),
+    os.environ.get("COMPANION_DTYPE"),
+)
