@@ -5,12 +5,14 @@ its derivative, derived by hand. The book *Deep Learning, Verified* explains eac
 """
 
 from importlib import import_module
+from types import ModuleType
+
+from companion import activations, backend
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    "activations",
-    "backend",
+# Imported when first used, so that `import companion` costs little more than `import numpy`.
+_LAZY = (
     "datasets",
     "initializers",
     "layers",
@@ -19,18 +21,18 @@ _SUBMODULES = (
     "optimizers",
     "registry",
     "teaching",
+    "torch_bridge",
     "training",
 )
 
-__all__ = ["__version__", *_SUBMODULES]
+__all__ = ["__version__", "activations", "backend", *_LAZY]
 
 
-def __getattr__(name: str):
-    # A module is imported when it is first used, so that `import companion` stays as light as NumPy.
-    if name in _SUBMODULES:
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__
