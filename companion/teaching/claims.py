@@ -49,15 +49,10 @@ class Box:
     claim: Claim
     measured: str = ""
 
-    @property
-    def confirmed(self):
-        return _needs_a_run(self.claim)
-
     def __repr__(self):
         c = self.claim
-        tick = " ✓" if self.confirmed else ""
         lines = [
-            f"{c.id} · {VERDICTS[c.verdict]}{tick}",
+            f"{c.id} · {_head(c, '✓')}",
             f"Claim: {c.statement}",
             f"{_label(c)}: {c.correction}",
             f"Measured: {self.measured}" if self.measured else "",
@@ -67,9 +62,9 @@ class Box:
 
     def _repr_html_(self):
         c = self.claim
-        tick = ' <span class="claim-tick" title="confirmed by this run">✓</span>'
+        tick = '<span class="claim-tick" title="confirmed by this run">✓</span>'
         parts = [
-            f"<strong>{c.id}</strong> · {VERDICTS[c.verdict]}{tick if self.confirmed else ''}",
+            f"<strong>{c.id}</strong> · {_head(c, tick)}",
             f"<em>Claim:</em> {_html(c.statement)}",
             f"<em>{_label(c)}:</em> {_html(c.correction)}",
             f"<em>Measured:</em> {_html(self.measured)}" if self.measured else "",
@@ -162,10 +157,15 @@ def _needs_a_run(c):
     return c.evidence == "run" and c.verdict in ("correct", "conditional", "wrong")
 
 
+def _head(c, tick):
+    how = {"citation": " (by citation)", "run": f" {tick}" if _needs_a_run(c) else ""}
+    return VERDICTS[c.verdict] + how[c.evidence]
+
+
 def _label(c):
     if c.verdict in ("opinion", "unconfirmed"):
         return "What is known"
-    return {"correct": "Note", "conditional": "Conditions", "wrong": "Right is"}[c.verdict]
+    return {"correct": "Note", "conditional": "Conditions", "wrong": "What is right"}[c.verdict]
 
 
 def _html(text):
