@@ -139,6 +139,13 @@ def is_torch(x: Any) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def inspectable(x: Any) -> bool:
+    """Tell whether values may be looked at: on the CPU, and not inside a compiled graph."""
+    if not is_torch(x):
+        return True
+    return x.device.type == "cpu" and not _import_torch().compiler.is_compiling()
+
+
 # A plain dictionary, since torch.compile warns about the cache inside array_namespace.
 # NumPy 2 is an array API namespace itself.
 _NAMESPACES: dict[type, ModuleType] = {
@@ -252,7 +259,11 @@ def _parameter(value: Any, name: str, x: Any) -> Any:
     """Return a parameter as a Python number or as an array like `x`."""
     if type(value) in (float, int):
         return value
-    if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0 and value.dtype.kind in "iuf":
+    if (
+        isinstance(value, (np.ndarray, np.generic))
+        and value.ndim == 0
+        and value.dtype.kind in "iuf"
+    ):
         return value.item()
     if isinstance(value, (list, tuple, np.ndarray)) and not is_torch(x):
         value = as_float(value, name)[0]
@@ -335,7 +346,6 @@ def _torch_kernels() -> dict[str, Any]:
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "hardsigmoid": F.hardsigmoid,
-        "hardswish": lambda x: F.hardswish(x.clamp(min=-3.0)),
         "relu": torch.relu,
         "relu6": F.relu6,
         "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
@@ -367,8 +377,11 @@ def ndtr(x: Any) -> Any:
         return xp.asarray(ndtr(np.asarray(x)))
     if x.dtype == np.float32:
         return special.ndtr(x)
-    tail = 0.5 * special.erfcx(np.abs(x) * math.sqrt(0.5)) * gaussian(x)
-    return np.where(x < 0, tail, 1 - tail)
+    p = np.atleast_1d(0.5 * special.erfc(x * -math.sqrt(0.5)))
+    tail = np.atleast_1d(x < -1)
+    t = np.atleast_1d(x)[tail]
+    p[tail] = 0.5 * special.erfcx(t * -math.sqrt(0.5)) * gaussian(t)
+    return p.reshape(np.shape(x))
 
 
 def gaussian(x: Any) -> Any:

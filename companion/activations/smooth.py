@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from companion.activations.squashing import exponentials, hardsigmoid, sigmoid, sigmoid_grad, unit_step
+from companion.activations.squashing import (
+    exponentials,
+    hardsigmoid,
+    sigmoid,
+    sigmoid_grad,
+    unit_step,
+)
 from companion.backend import (
     elementwise,
     gaussian,
@@ -23,6 +29,11 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
 def _bounded(x: Any) -> Any:
     """Bound x where every exponential here has long reached 0, so that no inf meets a 0."""
     return namespace(x).clip(x, -2000.0, 2000.0)
+
+
+def _finite(x: Any) -> Any:
+    """Bound x so that the halves in :func:`product` do not overflow."""
+    return namespace(x).clip(x, -1e30, 1e30)
 
 
 def _times(x: Any, gate: Any) -> Any:
@@ -245,8 +256,7 @@ def silu_grad(x: Any) -> Any:
     """
     x = _bounded(x)
     p, q = exponentials(x)
-    r = 1 / (p + q)
-    return p * r * (1 + x * (q * r))
+    return p * (p + q * (1 + x)) / ((p + q) * (p + q))
 
 
 def _gate(z: Any, e: Any) -> Any:
@@ -278,7 +288,9 @@ def swish(x: Any, beta: Any = 1.0) -> Any:
     >>> swish([-1.0, 2.0], beta=2.0)
     array([-0.11920292,  1.96402758])
     """
-    return _times(x, _gate(*product(_bounded(x), beta)))
+    xp = namespace(x)
+    gate = _gate(*product(_finite(x), beta))
+    return xp.where(gate == 0, xp.zeros_like(gate), x) * gate
 
 
 @elementwise
@@ -290,8 +302,9 @@ def swish_grad(x: Any, beta: Any = 1.0) -> Any:
     >>> swish_grad([0.0, 2.0], beta=2.0)
     array([0.5       , 1.05266461])
     """
-    z, e = product(_bounded(x), beta)
-    return _gate(z, e) * (1 + z * sigmoid(-z))
+    z, e = product(_finite(x), beta)
+    p, q = exponentials(z)
+    return p * (p + q * (1 + z)) / ((p + q) * (p + q)) * (1 + e * q / (p + q))
 
 
 @elementwise
@@ -303,7 +316,7 @@ def swish_grad_beta(x: Any, beta: Any = 1.0) -> Any:
     >>> swish_grad_beta([0.0, 2.0], beta=1.0)
     array([0.        , 0.41997434])
     """
-    x = _bounded(x)
+    x = _finite(x)
     z, e = product(x, beta)
     return x * _gate(z, e) * (x * _gate(-z, -e))
 
@@ -382,6 +395,9 @@ def mish(x: Any) -> Any:
 def mish_grad(x: Any) -> Any:
     r"""Derivative of :func:`mish`, :math:`t+x\,\sigma(x)(1-t^2)` with :math:`t=\tanh(\log(1+e^x))`.
 
+    As a rational function of :math:`p` and :math:`q` (see :func:`mish`), in which nothing cancels
+    but at the root, x = -1.19.
+
     Examples
     --------
     >>> mish_grad([0.0, 2.0])
@@ -389,9 +405,8 @@ def mish_grad(x: Any) -> Any:
     """
     x = _bounded(x)
     p, q = exponentials(x)
-    n = p * (p + 2 * q)
-    m = n + 2 * q * q
-    return (n + 4 * x * p * (q * q) * (p + q) / m) / m
+    m = p * (p + 2 * q) + 2 * q * q
+    return p * (p * p * (p + 4 * q) + q * q * (p * (6 + 4 * x) + 4 * q * (1 + x))) / (m * m)
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:

@@ -8,6 +8,8 @@ from companion.backend import as_float, elementwise, namespace, product
 
 #: Scale and slope of LeCun's tanh: f(1) = 1 and f(-1) = -1, with the bend of f'' near them.
 LECUN_SCALE, LECUN_SLOPE = 1.7159, 2 / 3
+#: 4/3 as a double and its rounding error
+_FOUR_THIRDS, _FOUR_THIRDS_REST = 1.3333333333333333, 7.401486830834377e-17
 
 
 @elementwise
@@ -304,7 +306,8 @@ def lecun_tanh_grad(x: Any) -> Any:
     xp = namespace(x)
     # e^(-z - e) with z + e = (4/3)|x| unrounded: the tail's relative error is that of z
     size = xp.abs(xp.clip(x, -1e4, 1e4))
-    z, e = product(size, 4 / 3)
+    z, e = product(size, _FOUR_THIRDS)
+    e = e + _FOUR_THIRDS_REST * size
     t = xp.exp(-z)
     return LECUN_SCALE * LECUN_SLOPE * 4 * t / ((1 + t) * (1 + t)) * (1 - e * (1 - t) / (1 + t))
 
