@@ -1,0 +1,71 @@
+"""The ledger of the claims that are settled by a test: what each run measured.
+
+A test calls ``ledger("ACT-05", holds=..., measured="...")``. The text must equal the one kept in
+``companion/teaching/ledger.json``; ``pytest tests/claims --update-ledger`` writes that file anew.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from companion.teaching.claims import claim
+
+LEDGER = Path(__file__).parents[2] / "companion/teaching/ledger.json"
+STORED = pytest.StashKey[dict]()
+SETTLED = pytest.StashKey[dict]()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-ledger", action="store_true", help="write what the claim tests measured"
+    )
+
+
+def updating(config):
+    # The option is unknown when the run starts above this folder.
+    return config.getoption("--update-ledger", default=False)
+
+
+@pytest.fixture
+def ledger(request):
+    """Settle a claim and hold the measured text to the one in the ledger."""
+    stash = request.config.stash
+    stored = stash.setdefault(STORED, json.loads(LEDGER.read_text("utf-8")))
+    settled = stash.setdefault(SETTLED, {})
+    where = request.node.nodeid.split("[")[0]
+
+    def settle(id, *, holds=None, measured=""):
+        claim(id, holds=holds, measured=measured)
+        entry = {"measured": measured, "where": where}
+        assert settled.setdefault(id, entry) == entry, f"{id}: settled twice, {settled[id]}"
+        if not updating(request.config):
+            assert stored.get(id) == entry, (
+                f"{id}: the ledger says {stored.get(id)}, this run {entry}; if the new value is "
+                "right, run: pytest tests/claims --update-ledger"
+            )
+
+    return settle
+
+
+@pytest.fixture
+def array(library, device):
+    """Make a float64 array of the library under test."""
+    if library == "numpy":
+        return lambda values: np.asarray(values, dtype="float64")
+    import torch
+
+    return lambda values: torch.tensor(values, dtype=torch.float64, device=device)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    settled = session.config.stash.get(SETTLED, {})
+    if exitstatus or not settled or not updating(session.config):
+        return
+    # Of the files that were run, only what they settled now is kept.
+    ran = {item.nodeid.split("::")[0] for item in session.items}
+    stored = session.config.stash[STORED]
+    kept = {id: e for id, e in stored.items() if e["where"].split("::")[0] not in ran}
+    entries = dict(sorted((kept | settled).items()))
+    LEDGER.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")
