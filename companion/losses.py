@@ -1,0 +1,196 @@
+"""Losses and, beside each, its derivative with respect to the prediction.
+
+Leading axes are replicas: a loss over ``(..., n, k)`` has shape ``(...)``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from companion.activations import log_softmax, softmax
+from companion.backend import as_float, inspectable, namespace, vectorwise
+
+
+@vectorwise("logits")
+def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
+    r"""Softmax cross-entropy from logits, :math:`-\log p_t=\log\sum_j e^{z_j}-z_t`.
+
+    Core signature ``(n,k),(n)->()``; leading axes are replicas.
+
+    Through :func:`~companion.activations.log_softmax`, so that a right answer that is nearly
+    certain has its small loss: ``logsumexp(z) - z_t`` gives 0 there.
+
+    Parameters
+    ----------
+    logits : array, shape (..., n, k)
+    target : integer array, shape (..., n)
+        Classes 0 to k-1; leading axes may be left out where the replicas share them.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        Over the n samples.
+
+    Returns
+    -------
+    array
+        Shape (...), or (..., n) without reduction.
+
+    Raises
+    ------
+    TypeError
+        If `target` does not hold integers.
+    ValueError
+        If the shapes do not fit, or a label is out of range. The labels themselves are looked at
+        on the CPU only, and not inside a compiled graph.
+
+    References
+    ----------
+    Bridle (1990), "Training stochastic model recognition algorithms as networks can lead to
+    maximum mutual information estimation of parameters".
+
+    Examples
+    --------
+    >>> cross_entropy([[2.0, 0.0], [0.0, 40.0]], [0, 1], reduction="none")
+    array([1.26928011e-01, 4.24835426e-18])
+    """
+    log_p = log_softmax(logits)
+    hit = _target_mask(logits, target)
+    xp = namespace(log_p)
+    loss = -xp.sum(xp.where(hit, log_p, xp.zeros_like(log_p)), axis=-1)
+    return _reduce(loss, reduction, -1)
+
+
+@vectorwise("logits")
+def cross_entropy_grad(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
+    r"""Derivative of :func:`cross_entropy` in the logits, :math:`p-e_t`, over n for the mean.
+
+    The entry of the target, :math:`p_t-1`, is minus the sum of the other probabilities: the
+    subtraction would give 0 once :math:`p_t` rounds to 1.
+
+    Examples
+    --------
+    >>> cross_entropy_grad([[0.0, 40.0]], [1])
+    array([[ 4.24835426e-18, -4.24835426e-18]])
+    """
+    p = softmax(logits)
+    hit = _target_mask(logits, target)
+    xp = namespace(p)
+    others = xp.where(hit, xp.zeros_like(p), p)
+    grad = xp.where(hit, -xp.sum(others, axis=-1, keepdims=True), p)
+    return grad / _count(reduction, p.shape[-2])
+
+
+@vectorwise("prediction")
+def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean", axis: Any = None) -> Any:
+    r"""Mean squared error, :math:`\frac1m\sum_i(\hat y_i-y_i)^2` over all :math:`m` entries.
+
+    Parameters
+    ----------
+    prediction : array, shape (...)
+    target : array
+        In the shape of `prediction`, whose leading axes it may lack.
+    reduction : {"mean", "sum", "none"}, default "mean"
+    axis : int or tuple of int, optional
+        The axes to reduce; default all. The others are replicas.
+
+    Returns
+    -------
+    array
+        A scalar, or one loss for each replica.
+
+    Examples
+    --------
+    >>> float(mse_loss([1.0, 2.0], [0.0, 4.0]))
+    2.5
+    """
+    error = _error(prediction, target)
+    return _reduce(error * error, reduction, axis)
+
+
+@vectorwise("prediction")
+def mse_loss_grad(
+    prediction: Any, target: Any, *, reduction: str = "mean", axis: Any = None
+) -> Any:
+    r"""Derivative of :func:`mse_loss` in the prediction, :math:`\frac2m(\hat y-y)`.
+
+    Examples
+    --------
+    >>> mse_loss_grad([1.0, 2.0], [0.0, 4.0])
+    array([ 1., -2.])
+    """
+    error = _error(prediction, target)
+    axes = range(error.ndim) if axis is None else np.atleast_1d(axis)
+    count = math.prod(error.shape[i] for i in axes)
+    return 2 * error / _count(reduction, count)
+
+
+_GRADS = {cross_entropy: cross_entropy_grad, mse_loss: mse_loss_grad}
+
+
+def grad_of(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Find the derivative that belongs to a loss; a ``functools.partial`` keeps its options.
+
+    Examples
+    --------
+    >>> grad_of(cross_entropy).__name__
+    'cross_entropy_grad'
+    """
+    if isinstance(loss, functools.partial):
+        return functools.partial(grad_of(loss.func), *loss.args, **loss.keywords)
+    if loss not in _GRADS:
+        names = ", ".join(f.__name__ for f in _GRADS)
+        raise ValueError(f"loss must be one of {names}; got {loss!r}")
+    return _GRADS[loss]
+
+
+def _target_mask(logits: Any, target: Any) -> Any:
+    """Mark the target's entry in each row of logits, once the target is checked."""
+    xp = namespace(logits)
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+    if not namespace(target).isdtype(target.dtype, "integral"):
+        raise TypeError(f"target must hold integer labels; got dtype {target.dtype}")
+    shape, n_shape = tuple(logits.shape), tuple(target.shape)
+    if len(shape) < 2 or not n_shape or n_shape != shape[-1 - len(n_shape) : -1]:
+        raise ValueError(
+            f"logits must have shape (..., n, k) and target (..., n); got {shape} and {n_shape}"
+        )
+    k = shape[-1]
+    if inspectable(target) and math.prod(n_shape):
+        low, high = int(target.min()), int(target.max())
+        if low < 0 or high >= k:
+            raise ValueError(f"target must hold labels 0 to {k - 1}; got {low} to {high}")
+    classes = xp.arange(k, device=logits.device)
+    return classes == xp.asarray(target, device=logits.device)[..., None]
+
+
+def _error(prediction: Any, target: Any) -> Any:
+    target = as_float(target, "target")[0]
+    shape, wanted = tuple(prediction.shape), tuple(target.shape)
+    if wanted != shape[len(shape) - len(wanted) :]:
+        raise ValueError(
+            f"target must have the shape of prediction, but for leading axes; "
+            f"got {wanted} for {shape}"
+        )
+    return prediction - namespace(prediction).asarray(
+        target, dtype=prediction.dtype, device=prediction.device
+    )
+
+
+def _reduce(loss: Any, reduction: str, axis: Any) -> Any:
+    xp = namespace(loss)
+    reductions = {"mean": xp.mean, "sum": xp.sum, "none": lambda x, axis: x}
+    return reductions[_check_reduction(reduction)](loss, axis=axis)
+
+
+def _count(reduction: str, count: int) -> int:
+    return count if _check_reduction(reduction) == "mean" else 1
+
+
+def _check_reduction(reduction: str) -> str:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
+    return reduction
