@@ -1,0 +1,78 @@
+// Puts the living chart in the place of its picture, when a reader comes near. The library is loaded
+// then, once, and only on pages that have such a figure.
+(() => {
+  const root = document.documentElement;
+  const base = new URL(root.dataset.content_root, location.href);
+
+  const load = (name) =>
+    new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = new URL(`vega/${name}.min.js`, base);
+      script.onload = resolve;
+      script.onerror = reject;
+      document.head.append(script);
+    });
+
+  let library;
+  const vega = () =>
+    (library ??= (async () => {
+      for (const name of ["vega", "vega-lite", "vega-embed"]) await load(name);
+    })());
+
+  const colors = () => {
+    const dark = root.dataset.theme === "dark";
+    const ink = dark ? "#d5d9e0" : "#333";
+    const rule = dark ? "#3d4450" : "#e4e4e4";
+    return {
+      axis: { labelColor: ink, titleColor: ink, domainColor: ink, tickColor: ink, gridColor: rule },
+      legend: { labelColor: ink, titleColor: ink },
+      header: { labelColor: ink, titleColor: ink },
+      title: { color: ink },
+      text: { color: ink },
+      rule: { color: ink },
+    };
+  };
+
+  // Charts side by side stand under each other where there is no room.
+  const fit = (spec, room) => {
+    if (spec.hconcat && room < 560) [spec.vconcat, spec.hconcat] = [spec.hconcat, undefined];
+    for (const part of spec.vconcat ?? []) fit(part, room - 80);
+    if (spec.width > room) spec.width = room;
+    if (!spec.vconcat && !spec.hconcat) spec.autosize = { type: "fit-x", contains: "padding" };
+  };
+
+  const draw = async (chart) => {
+    await vega();
+    const spec = JSON.parse(chart.querySelector("script").textContent);
+    const view = chart.querySelector(".chart-view");
+    for (const [part, values] of Object.entries(colors()))
+      spec.config[part] = { ...spec.config[part], ...values };
+    fit(spec, view.clientWidth);
+    chart.view?.finalize();
+    // ast: expressions are interpreted, so that no page needs eval
+    chart.view = await vegaEmbed(view, spec, { actions: false, renderer: "svg", ast: true });
+    chart.classList.add("drawn");
+  };
+
+  const charts = document.querySelectorAll(".chart");
+  if (!charts.length) return;
+  const watcher = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        watcher.unobserve(target);
+        draw(target);
+      }
+    },
+    { rootMargin: "300px" },
+  );
+  for (const chart of charts) watcher.observe(chart);
+
+  const redraw = () => document.querySelectorAll(".chart.drawn").forEach(draw);
+  new MutationObserver(redraw).observe(root, { attributeFilter: ["data-theme"] });
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) redraw();
+    width = innerWidth;
+  });
+})();
