@@ -19,6 +19,7 @@ NOTEBOOKS = sorted(
     if ".ipynb_checkpoints" not in path.parts
 )
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
 
 def code_cells(path):
@@ -64,6 +65,14 @@ def test_every_cell_is_stored_as_run(path):
     for cell in code_cells(path):
         failed = any(output.output_type == "error" for output in cell.outputs)
         assert failed == ("raises-exception" in cell.metadata.get("tags", [])), cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_cells_in_the_open_are_small(path):
+    cells = [c for c in code_cells(path) if not FOLDED & set(c.metadata.get("tags", []))]
+    lines = [cell.source.count("\n") + 1 for cell in cells]
+    assert max(lines) <= 20
+    assert np.median(lines) <= 6
 
 
 def initial_values(**environment):
