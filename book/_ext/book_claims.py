@@ -14,11 +14,11 @@ from collections import Counter
 from html import unescape
 from pathlib import Path
 
-from book_notebooks import join
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from book_notebooks import join
 from companion.teaching import claims
 
 log = logging.getLogger(__name__)
