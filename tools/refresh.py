@@ -58,8 +58,10 @@ def normalise_output(output, count):
         output.text = CELL_PATH.sub("<cell>", output.text)
     elif output.output_type == "error":  # a traceback holds colours, paths and addresses
         output.traceback = [f"{output.ename}: {output.evalue}"]
-    else:
-        output.metadata = nbformat.from_dict({})
+    else:  # `scrapbook` names the numbers that a page inserts into its text
+        output.metadata = nbformat.from_dict(
+            {key: value for key, value in output.metadata.items() if key == "scrapbook"}
+        )
 
 
 def dumps(nb):
