@@ -44,10 +44,10 @@ refresh: $(INSTALLED)  ## run the notebooks and the claims again and store what 
 	$(ONE_THREAD) $(PY) -m pytest -q tests/claims --update-ledger
 
 bench: $(INSTALLED)  ## time every activation against torch (minutes)
-	$(ONE_THREAD) $(PY) benchmarks/bench.py
+	$(ONE_THREAD) $(PY) -m benchmarks
 
 exhaustive: $(INSTALLED)  ## check all 2^32 float32 inputs of the main activations (an hour)
-	$(ONE_THREAD) $(PY) benchmarks/exhaustive.py
+	$(ONE_THREAD) $(PY) -m benchmarks.exhaustive
 
 lint: $(INSTALLED)  ## check the style and the types
 	$(PY) -m ruff format --check .
