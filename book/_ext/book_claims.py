@@ -6,6 +6,10 @@
 makes a table of the chapter's claims: what the notes say, our verdict, what was measured, and
 where. The rows come from `companion/teaching/claims.json`; the measurements from the boxes in the
 stored notebooks and from `companion/teaching/ledger.json`, which the claim tests write.
+
+    {claim}`ACT-19`
+
+links to the claim's row.
 """
 
 import json
@@ -16,7 +20,7 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from book_notebooks import join
 from companion.teaching import claims
@@ -24,6 +28,7 @@ from companion.teaching import claims
 log = logging.getLogger(__name__)
 BOX = re.compile(r'id="(?P<anchor>claim-[^"]+)" data-claim="(?P<id>[^"]+)" data-measured="([^"]*)"')
 SIGNS = {"correct": "✓", "conditional": "±", "wrong": "✗", "opinion": "–", "unconfirmed": "?"}
+LEDGER = "book/appendix/claims"
 TEACHING = Path(claims.__file__).parent
 
 
@@ -128,6 +133,16 @@ class ClaimsLedger(SphinxDirective):
         return row
 
 
+class ClaimRole(SphinxRole):
+    def run(self):
+        if self.text not in claims.load():
+            log.warning("no claim %r", self.text, location=self.get_location(), type="claims")
+        uri = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER)
+        anchor = f"{uri}#ledger-{self.text.lower()}"
+        return [nodes.reference(self.rawtext, self.text, refuri=anchor, internal=True)], []
+
+
 def setup(app):
+    app.add_role("claim", ClaimRole())
     app.add_directive("claims-ledger", ClaimsLedger)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
