@@ -138,8 +138,9 @@ class ClaimRole(SphinxRole):
         if self.text not in claims.load():
             log.warning("no claim %r", self.text, location=self.get_location(), type="claims")
         uri = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER)
-        anchor = f"{uri}#ledger-{self.text.lower()}"
-        return [nodes.reference(self.rawtext, self.text, refuri=anchor, internal=True)], []
+        link = nodes.reference(self.rawtext, self.text, internal=True, classes=["claim-id"])
+        link["refuri"] = f"{uri}#ledger-{self.text.lower()}"
+        return [link], []
 
 
 def setup(app):
