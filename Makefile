@@ -23,7 +23,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	@echo "The book is at http://localhost:$(PORT) (Ctrl-C stops)"
-	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT) \
+		|| { echo "Is port $(PORT) taken? Try: make serve PORT=8001" >&2; exit 1; }
 
 book: $(INSTALLED)  ## build the book into _build/html; any warning is an error
 	$(VENV)/bin/jupyter-book build . -W -n --keep-going
