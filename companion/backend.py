@@ -242,7 +242,10 @@ def elementwise(formula: Any) -> Any:
             args = tuple(_parameter(a, n, x) for a, n in zip(args, names, strict=False))
             kwargs = {n: _parameter(a, n, x) for n, a in kwargs.items()}
         if is_torch(x):
-            y = (_torch_kernels().get(name) or formula)(x, *args, **kwargs)
+            # a kernel's options are numbers: an array, such as learned slopes, takes the formula
+            arrays = any(is_torch(a) for a in (*args, *kwargs.values()))
+            kernel = None if arrays else _torch_kernels().get(name)
+            y = (kernel or formula)(x, *args, **kwargs)
         else:
             with np.errstate(all="ignore"):
                 if type(x) is np.ndarray and x.size > BLOCK:
@@ -338,6 +341,7 @@ def pieces(x: Any, count: int, axis: int) -> list[Any]:
 def _torch_kernels() -> dict[str, Any]:
     """Torch's own kernels, under our names, where they pass the ladder's accuracy and autograd steps.
 
+    `hardsigmoid` and `celu` do not: their backward keeps 1/6 and 1/alpha in float32 for float64 too.
     A kernel that multiplies by x gets x bounded from below, since -inf times 0 is nan.
     """
     torch = _import_torch()
@@ -345,12 +349,10 @@ def _torch_kernels() -> dict[str, Any]:
     return {
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
-        "hardsigmoid": F.hardsigmoid,
         "relu": torch.relu,
         "relu6": F.relu6,
         "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
         "elu": F.elu,
-        "celu": F.celu,
         "selu": F.selu,
         # torch's threshold of 20 costs up to 6e5 ULP in float64; from 40 on softplus(x) = x
         "softplus": lambda x: F.softplus(x, threshold=40.0),

@@ -24,6 +24,8 @@ class Layer:
 
     #: Parameters by name, with their shapes, in the order of the vector.
     shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
+    #: Whether the first layer of a network takes data without the replicas' axes as they are.
+    takes_shared = False
 
     def init(self, rng: Any) -> tuple[Any, ...]:
         """Draw the initial parameters of one replica, as NumPy arrays."""
@@ -61,6 +63,8 @@ class Linear(Layer):
     {'weight': (64, 10), 'bias': (10,)}
     """
 
+    takes_shared = True
+
     def __init__(
         self,
         n_in: int,
@@ -83,7 +87,10 @@ class Linear(Layer):
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         weight, bias = params
-        _check_features(self, x, weight.shape[:-2])
+        if x.shape[-1] != self.n_in:
+            raise ValueError(
+                f"{self} expects x of shape (..., n, {self.n_in}); got {tuple(x.shape)}"
+            )
         return x @ weight + bias[..., None, :], (x, weight)
 
     def backward(
@@ -132,18 +139,6 @@ class Maxout(Linear):
         cache, pieces = cache
         dy = activations.maxout_vjp(dy, pieces, self.num_pieces)
         return super().backward(cache, dy, input_grad=input_grad)
-
-
-def _check_features(layer: Linear, x: Any, replicas: Any) -> None:
-    shape, replicas = tuple(x.shape), tuple(replicas)
-    if len(shape) < 2 or shape[-1] != layer.n_in:
-        raise ValueError(f"{layer} expects x of shape (..., n, {layer.n_in}); got {shape}")
-    lead = shape[:-2]
-    if lead and lead != replicas[len(replicas) - len(lead) :]:
-        raise ValueError(
-            f"{layer} expects x shared by all replicas, or with their axes {replicas} "
-            f"before (n, {layer.n_in}); got {shape}"
-        )
 
 
 class Activation(Layer):

@@ -140,11 +140,19 @@ class Sequential:
         x, _ = as_float(x)
         if x.dtype != theta.dtype:
             raise TypeError(f"x must have the dtype of theta, {theta.dtype}; got {x.dtype}")
+        replicas, own = tuple(theta.shape[:-1]), tuple(x.shape[:-2])
+        if x.ndim < 2 or own != replicas[len(replicas) - len(own) :]:
+            raise ValueError(
+                f"x must have shape (n, d), or the replicas' axes {replicas} before these; "
+                f"got {tuple(x.shape)}"
+            )
+        if own != replicas and not self.layers[0].takes_shared:
+            x = namespace(x).broadcast_to(x, (*replicas, *x.shape[-2:]))
         caches = []
         for layer, cuts in zip(self.layers, self._cuts, strict=True):
             x, cache = layer.forward(tuple([_view(theta, cut) for cut in cuts]), x)
             caches.append(cache)
-        return x, (caches, theta)
+        return x, (caches, theta, x.shape)
 
     def backward(self, cache: Any, dy: Any, *, input_grad: bool = True) -> tuple[Any, Any]:
         """Return the gradients in x and in theta of a loss whose gradient in y is dy.
@@ -162,7 +170,9 @@ class Sequential:
         dx : array, shape (..., n, d), with theta's leading axes
         dtheta : array, in the shape of theta
         """
-        caches, theta = cache
+        caches, theta, shape = cache
+        if dy.shape != shape:
+            raise ValueError(f"dy must have y's shape {tuple(shape)}; got {tuple(dy.shape)}")
         xp = namespace(theta)
         parts: list[Any] = []
         for i in reversed(range(len(self.layers))):

@@ -128,6 +128,7 @@ def fit(
     all_running = True
     records: dict[str, list[tuple[int, Any]]] = {}
     _record(records, callbacks, 0, theta)
+    _keep_freed_memory()
     # Overflow is no accident here: a replica that diverges is known by its loss.
     with np.errstate(over="ignore", invalid="ignore"):
         for t in _bar(steps, progress, losses):
@@ -194,8 +195,11 @@ def accuracy(net: Any, theta: Any, x: Any, y: Any) -> Any:
         In the dtype of theta.
     """
     xp = namespace(theta)
-    logits, _ = net.forward(theta, x)
-    return xp.mean(xp.astype(xp.argmax(logits, axis=-1) == y, theta.dtype), axis=-1)
+    hits = []
+    for i in range(0, x.shape[-2], 256):  # in pieces, since the caches of all replicas are large
+        logits, _ = net.forward(theta, x[..., i : i + 256, :])
+        hits.append(xp.argmax(logits, axis=-1) == y[..., i : i + 256])
+    return xp.mean(xp.astype(xp.concat(hits, axis=-1), theta.dtype), axis=-1)
 
 
 def steps_to(history: History, level: float, metric: str = "error") -> Any:
@@ -225,6 +229,15 @@ def steps_to(history: History, level: float, metric: str = "error") -> Any:
     reached = history.metrics[metric] <= level
     first = history.steps[metric][np.argmax(reached, axis=-1)]
     return np.where(reached.any(axis=-1), first, np.inf)
+
+
+def _keep_freed_memory() -> None:
+    """Let malloc keep what a step frees, for the next step: twice as fast with many replicas.
+
+    glibc hands large blocks back to the system, and each step pays for their pages again; once a
+    block just under 32 MB was freed, it keeps up to 64 MB. The block itself is never touched.
+    """
+    np.empty((32 << 20) - (1 << 16), dtype=np.uint8)
 
 
 def _batches(x: Any, y: Any, axis: int, size: int, rng: Any) -> Iterator[tuple[Any, Any]]:

@@ -40,3 +40,13 @@ def pytest_generate_tests(metafunc):
 def device(request):
     """The device asked for with `--device`."""
     return request.config.getoption("--device")
+
+
+@pytest.fixture
+def created(library, device):
+    """Have `companion.backend` create float64 arrays of the library under test."""
+    from companion import backend
+
+    old = backend.current()
+    yield backend.use(library, device=device, dtype="float64")
+    backend.use(old.library, device=old.device, dtype=old.dtype)
