@@ -17,7 +17,7 @@ VERDICTS = {
     "correct": "Correct",
     "conditional": "Correct under conditions",
     "wrong": "Wrong",
-    "opinion": "A matter of opinion",
+    "opinion": "Opinion",
     "unconfirmed": "Not confirmed",
 }
 

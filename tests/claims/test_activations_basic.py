@@ -20,7 +20,7 @@ def test_linear_layers_stay_affine(ledger):
     ledger(
         "ACT-02",
         holds=residual < 1e-12 and abs(error - 0.25) < 1e-12,
-        measured="ten affine layers equal one to a relative error below 1e-12; "
+        measured="ten affine layers equal one to a relative error below $10^{-12}$; "
         f"the best affine fit to XOR has a mean squared error of {error:.2f}",
     )
 
@@ -35,7 +35,7 @@ def test_sigmoid_formula(ledger, array):
     ledger(
         "ACT-04",
         holds=error < 1e-14,
-        measured="from -700 to 700 the relative error is below 1e-14 and nothing overflows",
+        measured="for $|x|\\le700$ the relative error is below $10^{-14}$; nothing overflows",
     )
 
 
@@ -46,6 +46,6 @@ def test_sigmoid_is_monotone(ledger, array):
     ledger(
         "ACT-06",
         holds=np.diff(left).min() > 0 and abs(left + right - 1).max() < 1e-15,
-        measured="it rises at each of 600 steps from -30 to 30, and the sum of its values at x "
-        "and at -x is 1 to within 1e-15",
+        measured="it rises at each of 600 steps from $-30$ to 30, and the sum of its values at "
+        "$x$ and at $-x$ is 1 to within $10^{-15}$",
     )
