@@ -38,7 +38,7 @@ test: book  ## run every test: notebooks on both backends, functions, claims, si
 	$(PYTEST)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab --notebook-dir=book
+	$(PY) -m jupyterlab --notebook-dir=book $$([ "$$(id -u)" -ne 0 ] || echo --allow-root)
 
 refresh: $(INSTALLED)  ## run the notebooks and the claims again and store what they print
 	$(ONE_THREAD) $(PY) tools/refresh.py $(NB)
