@@ -56,8 +56,8 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     >>> cross_entropy([[2.0, 0.0], [0.0, 40.0]], [0, 1], reduction="none")
     array([1.26928011e-01, 4.24835426e-18])
     """
-    log_p = log_softmax(logits)
     hit = _target_mask(logits, target)
+    log_p = log_softmax(logits)
     xp = namespace(log_p)
     loss = -xp.sum(xp.where(hit, log_p, xp.zeros_like(log_p)), axis=-1)
     return _reduce(loss, reduction, -1)
@@ -75,8 +75,8 @@ def cross_entropy_grad(logits: Any, target: Any, *, reduction: str = "mean") -> 
     >>> cross_entropy_grad([[0.0, 40.0]], [1])
     array([[ 4.24835426e-18, -4.24835426e-18]])
     """
-    p = softmax(logits)
     hit = _target_mask(logits, target)
+    p = softmax(logits)
     xp = namespace(p)
     others = xp.where(hit, xp.zeros_like(p), p)
     grad = xp.where(hit, -xp.sum(others, axis=-1, keepdims=True), p)
