@@ -14,6 +14,7 @@ import inspect
 import math
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -148,9 +149,9 @@ def inspectable(x: Any) -> bool:
 
 # A plain dictionary, since torch.compile warns about the cache inside array_namespace.
 # NumPy 2 is an array API namespace itself.
-_NAMESPACES: dict[type, ModuleType] = {
-    kind: np for kind in (np.ndarray, np.float16, np.float32, np.float64)
-}
+_NAMESPACES: dict[type, ModuleType] = dict.fromkeys(
+    (np.ndarray, np.float16, np.float32, np.float64), np
+)
 
 
 def namespace(x: Any) -> Any:
@@ -234,17 +235,18 @@ def elementwise(formula: Any) -> Any:
 
     @functools.wraps(formula)
     def function(x, *args, **kwargs):  # type: ignore[no-untyped-def]
-        if type(x) is np.ndarray and x.dtype in _FAST:
-            dtype = x.dtype
+        if type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS:
+            dtype, on_torch = x.dtype, False
         else:
             x, dtype = as_float(x)
+            on_torch = is_torch(x)
         if args or kwargs:
             args = tuple(_parameter(a, n, x) for a, n in zip(args, names, strict=False))
             kwargs = {n: _parameter(a, n, x) for n, a in kwargs.items()}
-        if is_torch(x):
+        if on_torch:
             # a kernel's options are numbers: an array, such as learned slopes, takes the formula
             arrays = any(is_torch(a) for a in (*args, *kwargs.values()))
-            kernel = None if arrays else _torch_kernels().get(name)
+            kernel = None if arrays else _torch_kernels(x.dtype).get(name)
             y = (kernel or formula)(x, *args, **kwargs)
         else:
             with np.errstate(all="ignore"):
@@ -277,7 +279,7 @@ def _parameter(value: Any, name: str, x: Any) -> Any:
     )
 
 
-_FAST = {np.dtype(np.float32), np.dtype(np.float64)}
+_NUMPY_FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
@@ -291,7 +293,7 @@ def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
 
 
 def vectorwise(*names: str) -> Any:
-    """Turn a formula on float arrays, such as ``f_vjp(dy, x)``, into a function of anything array-like.
+    """Turn a formula on float arrays, ``f_vjp(dy, x)``, into a function of anything array-like.
 
     `names` are the leading array arguments; the results take the dtype of the last of them.
     """
@@ -308,7 +310,7 @@ def vectorwise(*names: str) -> Any:
                 arrays.append(value)
             if len({namespace(a) for a in arrays}) > 1:
                 raise TypeError(f"{' and '.join(names)} must be arrays of one library")
-            with np.errstate(all="ignore"):
+            with nullcontext() if is_torch(arrays[0]) else np.errstate(all="ignore"):
                 y = formula(*arrays, *args[len(names) :], **kwargs)
             return y if y.dtype == dtype else namespace(y).astype(y, dtype)
 
@@ -337,16 +339,17 @@ def pieces(x: Any, count: int, axis: int) -> list[Any]:
     return [x[(*before, slice(i * n, (i + 1) * n))] for i in range(count)]
 
 
-@functools.cache
-def _torch_kernels() -> dict[str, Any]:
-    """Torch's own kernels, under our names, where they pass the ladder's accuracy and autograd steps.
+#: dtype -> name -> kernel; a plain dictionary for the same reason as the namespaces
+_KERNELS: dict[Any, dict[str, Any]] = {}
 
-    `hardsigmoid` and `celu` do not: their backward keeps 1/6 and 1/alpha in float32 for float64 too.
-    A kernel that multiplies by x gets x bounded from below, since -inf times 0 is nan.
-    """
+
+def _torch_kernels(dtype: Any) -> dict[str, Any]:
+    """Torch's kernels, under our names, where they pass the ladder's accuracy and autograd."""
+    if dtype in _KERNELS:
+        return _KERNELS[dtype]
     torch = _import_torch()
     F = torch.nn.functional
-    return {
+    kernels = {
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "relu": torch.relu,
@@ -356,16 +359,48 @@ def _torch_kernels() -> dict[str, Any]:
         "selu": F.selu,
         # torch's threshold of 20 costs up to 6e5 ULP in float64; from 40 on softplus(x) = x
         "softplus": lambda x: F.softplus(x, threshold=40.0),
+        # x bounded from below, since -inf times 0 is nan
         "mish": lambda x: F.mish(x.clamp(min=-2000.0)),
     }
+    if dtype == torch.float32:  # their backward keeps 1/6 and 1/alpha in float32 for float64 too
+        kernels |= {
+            "hardsigmoid": F.hardsigmoid,
+            "hardswish": lambda x: F.hardswish(x.clamp(min=-3.0)),
+            "celu": F.celu,
+        }
+    _KERNELS[dtype] = kernels
+    return kernels
 
 
 # ---------------------------------------------------------------------------------------------
 # Primitives
 
 
+def positive_part(x: Any) -> Any:
+    """Return max(x, 0); nan stays nan, and torch's derivative at 0 is one half."""
+    return namespace(x).maximum(x, _zeros(x))
+
+
+def negative_part(x: Any) -> Any:
+    """Return min(x, 0); nan stays nan, and torch's derivative at 0 is one half."""
+    return namespace(x).minimum(x, _zeros(x))
+
+
+def _zeros(x: Any) -> Any:
+    # np.zeros_like takes longer than the maximum of 1,000 numbers; a scalar 0 is not vectorised
+    xp = namespace(x)
+    return np.zeros(x.shape, x.dtype) if xp is np else xp.zeros_like(x)
+
+
+def clip(x: Any, lower: float, upper: float) -> Any:
+    """Return x bounded to [lower, upper]; nan stays nan."""
+    # the method, since np.clip takes twice as long for 1,000 numbers
+    xp = namespace(x)
+    return x.clip(lower, upper) if xp is np else xp.clip(x, lower, upper)
+
+
 def ndtr(x: Any) -> Any:
-    r"""Standard normal distribution function, :math:`\Phi(x)=\tfrac12\operatorname{erfc}(-x/\sqrt2)`.
+    r"""Normal distribution function, :math:`\Phi(x)=\tfrac12\operatorname{erfc}(-x/\sqrt2)`.
 
     Through ``erfc``, never ``(1 + erf)/2``, which is 0 below -8.3. SciPy's float64 ``ndtr`` is
     1,800 ULP off in the left tail, so there it is ``erfcx`` times :func:`gaussian`.
@@ -393,7 +428,7 @@ def gaussian(x: Any) -> Any:
     rest, l(x + h), is small: :math:`e^{-x^2/2} = e^{-h^2/2}\,e^{-l(x+h)/2}`.
     """
     xp = namespace(x)
-    x = xp.clip(x, -40.0, 40.0)  # the result is 0 beyond, in float64 too
+    x = clip(x, -40.0, 40.0)  # the result is 0 beyond, in float64 too
     h = xp.round(x * 64) / 64
     return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (x - h) * (x + h))
 

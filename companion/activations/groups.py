@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from companion.backend import axis_index, namespace, vectorwise
+from companion.backend import axis_index, namespace, product, vectorwise
 
 
 def _groups(x: Any, num_pieces: int, axis: int) -> Any:
@@ -78,11 +78,12 @@ def maxout_vjp(dy: Any, x: Any, num_pieces: int, axis: int = -1) -> Any:
     if dy.shape != groups.shape[:-1]:
         raise ValueError(f"dy must have the shape of the output of maxout; got {tuple(dy.shape)}")
     dx = dy[..., None] * xp.astype(_first_maximum(groups), x.dtype)
-    return xp.moveaxis(xp.reshape(dx, (*dx.shape[:-2], -1)), -1, axis)
+    dx = xp.reshape(dx, (*dx.shape[:-2], dx.shape[-2] * num_pieces))  # -1 fails on no entries
+    return xp.moveaxis(dx, -1, axis)
 
 
 def _shifted(x: Any, axis: int, temperature: float) -> tuple[Any, Any]:
-    """Return (x - max x)/T and the rounding error of the difference."""
+    """Return (x - max x)/T and its rounding error."""
     axis_index(x, axis)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive; got {temperature!r}")
@@ -91,8 +92,10 @@ def _shifted(x: Any, axis: int, temperature: float) -> tuple[Any, Any]:
     d = x - m
     b = d - x
     e = (x - (d - b)) - (m + b)
-    e = xp.where(xp.isfinite(d), e, xp.zeros_like(d))
-    return d / temperature, e / temperature
+    q = d / temperature
+    p, rest = product(q, temperature)
+    e = ((d - p) - rest + e) / temperature
+    return q, xp.where(xp.isfinite(e), e, xp.zeros_like(e))
 
 
 @vectorwise("x")
@@ -184,6 +187,9 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
 def log_softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     r"""Pull a gradient back through :func:`log_softmax`, :math:`dx=(dy-p\sum dy)/T`, ``(k),(k)->(k)``.
 
+    The entries add up to 0. This gives the one of the largest probability, where the formula
+    would subtract equal numbers when p is nearly one-hot.
+
     Examples
     --------
     >>> log_softmax_vjp([1.0, 0.0], [0.0, 0.0])
@@ -191,4 +197,7 @@ def log_softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -
     """
     xp = namespace(x)
     p = softmax(x, axis, temperature)
-    return (dy - p * xp.sum(dy, axis=axis, keepdims=True)) / temperature
+    dx = (dy - p * xp.sum(dy, axis=axis, keepdims=True)) / temperature
+    top = _first_maximum(x, axis)
+    rest = xp.where(top, xp.zeros_like(dx), dx)
+    return xp.where(top, -xp.sum(rest, axis=axis, keepdims=True), dx)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from companion.activations.squashing import unit_step
-from companion.backend import as_float, axis_index, elementwise, like, namespace, pieces, vectorwise
+from companion.backend import (
+    as_float,
+    axis_index,
+    clip,
+    elementwise,
+    like,
+    namespace,
+    negative_part,
+    pieces,
+    positive_part,
+    vectorwise,
+)
 
 
 @elementwise
@@ -31,8 +42,7 @@ def relu(x: Any) -> Any:
     >>> relu([-1.0, 0.0, 2.0])
     array([0., 0., 2.])
     """
-    xp = namespace(x)
-    return xp.maximum(x, xp.zeros_like(x))
+    return positive_part(x)
 
 
 @elementwise
@@ -69,7 +79,7 @@ def relu6(x: Any) -> Any:
     >>> relu6([-1.0, 2.0, 8.0])
     array([0., 2., 6.])
     """
-    return namespace(x).clip(x, 0.0, 6.0)
+    return clip(x, 0.0, 6.0)
 
 
 @elementwise
@@ -81,7 +91,7 @@ def relu6_grad(x: Any) -> Any:
     >>> relu6_grad([0.0, 2.0, 6.0])
     array([0., 1., 0.])
     """
-    return unit_step(x) * unit_step(6 - x)
+    return unit_step(x * (6 - x))
 
 
 @elementwise
@@ -111,9 +121,7 @@ def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:
     >>> leaky_relu([-1.0, 2.0])
     array([-0.01,  2.  ])
     """
-    xp = namespace(x)
-    zero = xp.zeros_like(x)
-    return xp.maximum(x, zero) + negative_slope * xp.minimum(x, zero)
+    return positive_part(x) + negative_slope * negative_part(x)
 
 
 @elementwise
@@ -178,8 +186,7 @@ def prelu_grad_weight(x: Any, weight: Any) -> Any:
     >>> prelu_grad_weight([-1.0, 2.0], 0.25)
     array([-1.,  0.])
     """
-    xp = namespace(x)
-    return xp.minimum(x, xp.zeros_like(x))
+    return negative_part(x)
 
 
 def sample_rrelu(

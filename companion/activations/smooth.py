@@ -13,11 +13,14 @@ from companion.activations.squashing import (
     unit_step,
 )
 from companion.backend import (
+    clip,
     elementwise,
     gaussian,
     namespace,
     ndtr,
+    negative_part,
     pieces,
+    positive_part,
     product,
     vectorwise,
 )
@@ -28,17 +31,17 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
 
 def _bounded(x: Any) -> Any:
     """Bound x where every exponential here has long reached 0, so that no inf meets a 0."""
-    return namespace(x).clip(x, -2000.0, 2000.0)
+    return clip(x, -2000.0, 2000.0)
 
 
 def _finite(x: Any) -> Any:
     """Bound x so that the halves in :func:`product` do not overflow."""
-    return namespace(x).clip(x, -1e30, 1e30)
+    return clip(x, -1e30, 1e30)
 
 
 def _times(x: Any, gate: Any) -> Any:
     """Multiply x by a gate that vanishes in the left tail, where x may be -inf."""
-    return namespace(x).clip(x, -2000.0, None) * gate
+    return clip(x, -2000.0, math.inf) * gate
 
 
 @elementwise
@@ -68,7 +71,7 @@ def softplus(x: Any) -> Any:
     array([0.00000000e+00, 6.93147181e-01, 1.00000000e+03])
     """
     xp = namespace(x)
-    return xp.maximum(x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
+    return positive_part(x) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @elementwise
@@ -112,9 +115,7 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     >>> elu([-1000.0, -1.0, 2.0])
     array([-1.        , -0.63212056,  2.        ])
     """
-    xp = namespace(x)
-    zero = xp.zeros_like(x)
-    return xp.maximum(x, zero) + alpha * xp.expm1(xp.minimum(x, zero))
+    return positive_part(x) + alpha * namespace(x).expm1(negative_part(x))
 
 
 @elementwise
@@ -129,9 +130,8 @@ def elu_grad(x: Any, alpha: Any = 1.0) -> Any:
     array([0.18393972, 0.5       , 1.        ])
     """
     xp = namespace(x)
-    zero = xp.zeros_like(x)
     positive = xp.astype(x > 0, x.dtype)
-    return positive + alpha * (xp.exp(xp.minimum(x, zero)) - positive)
+    return positive + alpha * (xp.exp(negative_part(x)) - positive)
 
 
 @elementwise
@@ -158,9 +158,7 @@ def celu(x: Any, alpha: Any = 1.0) -> Any:
     >>> celu([-1.0, 2.0], alpha=2.0)
     array([-0.78693868,  2.        ])
     """
-    xp = namespace(x)
-    zero = xp.zeros_like(x)
-    return xp.maximum(x, zero) + alpha * xp.expm1(xp.minimum(x, zero) / alpha)
+    return positive_part(x) + alpha * namespace(x).expm1(negative_part(x) / alpha)
 
 
 @elementwise
@@ -172,8 +170,7 @@ def celu_grad(x: Any, alpha: Any = 1.0) -> Any:
     >>> celu_grad([-1.0, 0.0, 2.0], alpha=2.0)
     array([0.60653066, 1.        , 1.        ])
     """
-    xp = namespace(x)
-    return xp.exp(xp.minimum(x, xp.zeros_like(x)) / alpha)
+    return namespace(x).exp(negative_part(x) / alpha)
 
 
 @elementwise
@@ -261,7 +258,10 @@ def silu_grad(x: Any) -> Any:
 
 def _gate(z: Any, e: Any) -> Any:
     """Return the sigmoid of z + e, where e is the rounding error of z."""
-    return sigmoid(z) if isinstance(e, float) else sigmoid(z) * (1 + e * sigmoid(-z))
+    if isinstance(e, float):
+        return sigmoid(z)
+    p, q = exponentials(z)
+    return p / (p + q) * (1 + e * (q / (p + q)))
 
 
 @elementwise
@@ -343,7 +343,7 @@ def hardswish(x: Any) -> Any:
     >>> hardswish([-4.0, 1.0, 4.0])
     array([-0.        ,  0.66666667,  4.        ])
     """
-    return namespace(x).clip(x, -3.0, None) * hardsigmoid(x)
+    return clip(x, -3.0, math.inf) * hardsigmoid(x)
 
 
 @elementwise
@@ -358,7 +358,7 @@ def hardswish_grad(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     left, right = unit_step(x + 3), unit_step(3 - x)
-    slope = (2 * namespace(x).clip(x, -3.0, 3.0) + 3) / 6
+    slope = (2 * clip(x, -3.0, 3.0) + 3) / 6
     return left * right * slope + (1 - right)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from companion.backend import as_float, elementwise, namespace, product
+from companion.backend import clip, elementwise, namespace, negative_part, positive_part, product
 
 #: Scale and slope of LeCun's tanh: f(1) = 1 and f(-1) = -1, with the bend of f'' near them.
 LECUN_SCALE, LECUN_SLOPE = 1.7159, 2 / 3
@@ -47,8 +47,7 @@ def identity_grad(x: Any) -> Any:
 
 def unit_step(x: Any) -> Any:
     """Return 1 where x > 0, 0 where x <= 0 and nan at nan."""
-    xp = namespace(x)
-    return xp.sign(xp.maximum(x, xp.zeros_like(x)))
+    return namespace(x).sign(positive_part(x))
 
 
 @elementwise
@@ -131,8 +130,7 @@ def exponentials(x: Any) -> tuple[Any, Any]:
     overflows and nothing cancels: :math:`\sigma(x)=p/(p+q)`.
     """
     xp = namespace(x)
-    zero = xp.zeros_like(x)
-    return xp.exp(xp.minimum(x, zero)), xp.exp(xp.minimum(-x, zero))
+    return xp.exp(negative_part(x)), xp.exp(negative_part(-x))
 
 
 @elementwise
@@ -211,7 +209,7 @@ def hardsigmoid(x: Any) -> Any:
     >>> hardsigmoid([-4.0, 0.0, 1.5])
     array([0.  , 0.5 , 0.75])
     """
-    return namespace(x).clip(x + 3, 0.0, 6.0) / 6
+    return clip(x + 3, 0.0, 6.0) / 6
 
 
 @elementwise
@@ -223,7 +221,7 @@ def hardsigmoid_grad(x: Any) -> Any:
     >>> hardsigmoid_grad([-3.0, 0.0])
     array([0.        , 0.16666667])
     """
-    return unit_step(x + 3) * unit_step(3 - x) / 6
+    return unit_step(3 - namespace(x).abs(x)) / 6
 
 
 @elementwise
@@ -305,7 +303,7 @@ def lecun_tanh_grad(x: Any) -> Any:
     """
     xp = namespace(x)
     # e^(-z - e) with z + e = (4/3)|x| unrounded: the tail's relative error is that of z
-    size = xp.abs(xp.clip(x, -1e4, 1e4))
+    size = xp.abs(clip(x, -1e4, 1e4))
     z, e = product(size, _FOUR_THIRDS)
     e = e + _FOUR_THIRDS_REST * size
     t = xp.exp(-z)
@@ -335,9 +333,8 @@ def softsign(x: Any) -> Any:
     >>> softsign([-1.0, 0.0, 3.0])
     array([-0.5 ,  0.  ,  0.75])
     """
-    xp = namespace(x)
-    x = xp.clip(x, -1e18, 1e18)  # where f is 1 to the last bit; inf/inf would be nan
-    return x / (1 + xp.abs(x))
+    x = clip(x, -1e18, 1e18)  # where f is 1 to the last bit; inf/inf would be nan
+    return x / (1 + namespace(x).abs(x))
 
 
 @elementwise
