@@ -1,0 +1,538 @@
+"""Checks for the exercises: a reader's own function against the definition.
+
+``check("sigmoid", my_sigmoid)`` prints one line where all is well and otherwise raises
+`AssertionError` with a report, so the same line serves in a notebook and in pytest. What is
+expected comes from the definition in `companion.registry`; for derivatives and infinite inputs
+from `companion.activations`, which the tests hold against that definition at 60 digits.
+"""
+
+import inspect
+import math
+from difflib import get_close_matches
+from functools import partial
+from textwrap import fill
+
+import numpy as np
+
+from companion.backend import array, current, is_torch, to_numpy
+from companion.registry import REGISTRY
+from companion.teaching.mistakes import MISTAKES
+
+# Inputs of elementwise functions
+ORDINARY = np.arange(-8, 8.25, 0.25)
+TAILS = np.array([-40, -21, -12, -9, -1e-8, 1e-8, 9, 12, 21, 40])
+LARGE = np.array([-1e4, -720, -95, 95, 720, 1e4])
+# and of those of a whole axis: six entries make two halves, and groups of two or three.
+VECTORS = np.array([[0.5, -1.25, 2, 0.25, -0.75, 1.5], [3, 1, -2, -3, 0.25, 2.25]])
+LARGE_VECTORS = np.array([[1e3, 999, 998, 1001, 997, 1002], [0, -800, 800, 3, -900, 1]])
+MASKED = np.array([[0.5, -np.inf, 2, -np.inf, 0.25, 1.5]])
+TIES = np.array([[1, 1, 0, 0, -2, -2.0]])
+
+RTOL = {"float64": 1e-12, "float32": 5e-5}
+# A mistake shows the rounding errors of the formula: it need not agree with ours in all digits.
+RTOL_OF_MISTAKES = {"float64": 1e-5, "float32": 2e-2}
+ROWS = 4  # of a table in a report
+
+HINTS = {
+    "accuracy": "digits cancel: nearly equal numbers are subtracted, or 1 swallows a small one",
+    "kinks": "any value between the slopes on either side is a subgradient; this is a convention",
+    "parameters": "the parameter does not act as in the definition",
+    "dtype": "comparisons give booleans, bare numbers in where() give integers or float64",
+    "input": "the function writes into its argument; work on a copy",
+}
+
+
+def check(name, function, **parameters):
+    """Check a function against the registry's definition, and say what differs at which input.
+
+    Parameters
+    ----------
+    name : str
+        A function of `companion.activations` in the registry, or a derivative of one: ``"relu"``,
+        ``"relu_grad"``, ``"softmax_vjp"``, ``"prelu_grad_weight"``, ...
+    function : callable
+        ``f(x, **parameters)``, for a ``_vjp`` ``f(dy, x, **parameters)``; it gets arrays of the
+        backend in force.
+    **parameters
+        Handed on by keyword. Without them the defaults hold, and other settings are tried of
+        those parameters that `function` has under the same names.
+
+    Raises
+    ------
+    AssertionError
+        If anything differs. The message is the report; it names the mistake if it is a known one.
+    ValueError
+        If there is no function or parameter of that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check("relu", lambda x: np.maximum(x, 0))
+    relu: all 6 checks passed (values, accuracy, extremes, shapes, dtype, input)
+    >>> check("relu_grad", lambda x: np.where(x >= 0, 1.0, 0.0).astype(x.dtype))
+    Traceback (most recent call last):
+    AssertionError: relu_grad: 1 of 7 checks differs
+      values      ok
+      accuracy    ok
+      extremes    ok
+      kinks       differs
+          input  expected  got
+              0         0    1
+          -> f'(0) = 1; the convention here is 0
+      shapes      ok
+      dtype       ok
+      input       ok
+    """
+    __tracebackhide__ = True
+    trial = _Trial(name, function, parameters)
+    aspects = {aspect: test() for aspect, test in trial.tests().items()}
+    title = name + _settings(" with ", parameters)
+    wrong = sum(map(bool, aspects.values()))
+    if not wrong:
+        print(f"{title}: all {len(aspects)} checks passed ({', '.join(aspects)})")
+        return
+    lines = [f"{title}: {wrong} of {len(aspects)} checks {'differs' if wrong == 1 else 'differ'}"]
+    seen = set()
+    for aspect, text in aspects.items():
+        lines.append(f"  {aspect:<12}{'differs' if text else 'ok'}")
+        if text:
+            text = "as above" if text in seen else text
+            seen.add(text)
+            lines += [f"    {line}" for line in text.splitlines()]
+    raise AssertionError("\n".join(lines))
+
+
+class _Trial:
+    """A reader's function and what it is compared with; every test returns what differs."""
+
+    def __init__(self, name, function, parameters):
+        self.name, self.function = name, function
+        self.row, self.ours = _find(name)
+        self.is_value = self.ours is self.row.function
+        names = set(inspect.signature(self.ours).parameters) - {"x", "dy"}
+        if unknown := set(parameters) - names:
+            raise ValueError(
+                f"parameters of {name} must be among {', '.join(sorted(names)) or 'none'}; "
+                f"got {', '.join(sorted(unknown))}"
+            )
+        first, *others = self.row.parameters
+        self.parameters = parameters or first
+        own = _names(function)
+        self.others = [] if parameters else [s for s in others if set(s) <= own & names]
+        if "axis" in own & names and "axis" not in parameters:
+            self.others.append({"axis": 0})
+        dtype = np.finfo(current().dtype)
+        self.rtol, self.eps, self.tiny = RTOL[current().dtype], dtype.eps, dtype.tiny
+
+    def tests(self):
+        tests = {"values": self.values, "accuracy": self.accuracy, "extremes": self.extremes}
+        if not self.row.elementwise:
+            del tests["accuracy"]
+        if self.kinks().size:
+            tests["kinks"] = lambda: self.compare("kinks", self.cases(self.kinks()))
+        if self.others:
+            tests["parameters"] = self.settings
+        return tests | {"shapes": self.shapes, "dtype": self.dtype, "input": self.input}
+
+    def values(self):
+        return self.compare("values", self.ordinary())
+
+    def accuracy(self):
+        return self.compare("accuracy", self.cases(TAILS), atol=self.tiny)
+
+    def extremes(self):
+        if not self.row.elementwise:
+            masked = MASKED if "softmax" in self.name else MASKED[:0]
+            cases = self.cases(np.concatenate([LARGE_VECTORS, masked]))
+            return self.compare("extremes", cases) or self.overflow(self.cases(LARGE_VECTORS))
+        limits = [-np.inf, np.inf] if self.ours in (self.row.function, self.row.grad) else []
+        # the derivative of a step may be taken as 0 at nan: only values must carry it on
+        nan = [np.nan] if self.is_value else []
+        x = np.concatenate([LARGE, limits, nan])
+        text = self.compare("extremes", self.cases(x), atol=self.tiny)
+        return text or self.overflow([case for v in LARGE for case in self.cases([v])])
+
+    def settings(self):
+        for settings in self.others:
+            cases = self.ordinary(settings)
+            if "axis" in settings:
+                cases = [self.arguments(VECTORS.T, settings)]
+            if text := self.compare("parameters", cases, settings):
+                return f"{_settings('with ', settings)}\n{text}"
+        return ""
+
+    def shapes(self):
+        shapes = [(), (3,), (2, 3), (2, 1, 3), (0,)]
+        if not self.row.elementwise:
+            shapes = [(6,), (2, 6), (2, 3, 6), (0, 6)]
+        return self.compare("shapes", [self.arguments(np.resize(VECTORS, s)) for s in shapes])
+
+    def dtype(self):
+        rows = []
+        for dtype in dict.fromkeys(("float32", current().dtype)):
+            (args, *_) = self.ordinary()
+            args = [array(a, dtype) for a in args]
+            got = self.call(args)
+            if isinstance(got, str):
+                return got
+            if getattr(got, "dtype", None) != args[0].dtype:
+                kind = getattr(got, "dtype", type(got).__name__)
+                rows.append((str(args[0].dtype), str(args[0].dtype), str(kind)))
+        return _report(rows, HINTS["dtype"])
+
+    def input(self):
+        (args, *_) = self.ordinary()
+        given = [array(a.copy()) for a in args]
+        self.call(given)
+        rows = [
+            row
+            for before, after in zip(args, given, strict=True)
+            for row in self.rows((before,), before, to_numpy(after), before == to_numpy(after))
+        ]
+        return _report(rows, HINTS["input"], ("input", "before", "after"))
+
+    def ordinary(self, settings=None):
+        if self.row.elementwise:
+            return self.cases(np.setdiff1d(ORDINARY, self.kinks()))
+        return self.cases(VECTORS, settings)
+
+    def kinks(self):
+        if self.name in ("maxout_vjp", "crelu_vjp"):
+            return TIES
+        return np.array(list(self.row.kinks) if self.ours is self.row.grad else [])
+
+    def cases(self, inputs, settings=None):
+        """One call for all numbers of an elementwise function, one for each vector of others."""
+        return [self.arguments(x, settings) for x in ([inputs] if self.row.elementwise else inputs)]
+
+    def arguments(self, x, settings=None):
+        x = np.asarray(x, current().dtype)
+        if self.is_value or self.row.elementwise:
+            return (x,)
+        y = self.row.function(x, **self.parameters | (settings or {}))
+        return np.resize(np.array([0.5, -1, 1.5, -2, 2.5, -3], x.dtype), y.shape), x
+
+    def call(self, args, settings=None):
+        """Return what the reader's function does, or in words what it raises."""
+        try:
+            with np.errstate(all="ignore"):
+                return self.function(*args, **self.parameters | (settings or {}))
+        except Exception as error:
+            return _raised(error)
+
+    def expected(self, args, settings):
+        args = [a.astype(float) for a in args]
+        x, definition = args[-1], self.row.definition
+        settings = self.parameters | settings
+        defined = self.is_value and set(settings) <= _names(definition)
+        if defined and self.row.elementwise:
+            values = [
+                definition(math, v, **settings) if math.isfinite(v) else self.ours(v, **settings)
+                for v in x.ravel().tolist()
+            ]
+            y = np.array(values, float).reshape(x.shape)
+        elif defined and x.ndim == 1 and np.isfinite(x).all():
+            y = np.array(definition(math, x.tolist(), **settings))
+        else:
+            y = self.ours(*args, **settings)
+        return y.astype(current().dtype).astype(float)
+
+    def compare(self, aspect, cases, settings=None, atol=None):
+        """Return a table of what differs from the expected, and what it looks like."""
+        settings = settings or {}
+        outcomes, rows = [], []
+        for args in cases:
+            expected = self.expected(args, settings)
+            got = self.call([array(a.copy()) for a in args], settings)
+            if isinstance(got, str):
+                return f"{got}\n  at an input of shape {args[-1].shape}"
+            try:
+                got = np.asarray(to_numpy(got), float)
+            except (TypeError, ValueError):
+                return f"expected an array of real numbers; got {got!r}"
+            if got.shape != expected.shape:
+                rows.append(tuple(f"shape {a.shape}" for a in (args[-1], expected, got)))
+                continue
+            if atol is None:
+                size = np.abs(expected[np.isfinite(expected)]).max(initial=1)
+                tolerance = 64 * self.eps * (1 if self.row.elementwise else size)
+            else:
+                tolerance = atol
+            fine = np.isclose(got, expected, self.rtol, tolerance, equal_nan=True)
+            outcomes.append((args, expected, got, fine, tolerance))
+            rows += self.rows(args, expected, got, fine, settings.get("axis", -1))
+        return _report(rows, self.hint(aspect, outcomes, settings)) if rows else ""
+
+    def rows(self, args, expected, got, fine, axis=-1):
+        """List input, expected and got where they differ: numbers, or vectors along `axis`."""
+        if self.row.elementwise:
+            x = args[0]
+            table = np.stack([x, expected, got], -1)[~fine]
+            return [tuple(map(_number, row)) for row in table]
+        x, expected, got, fine = (
+            np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis])
+            for a in (args[-1], expected, got, fine)
+        )
+        return [
+            (_vector(x[i]), _vector(expected[i]), _vector(got[i]))
+            for i in range(len(x))
+            if not fine[i].all()
+        ]
+
+    def overflow(self, cases):
+        """Find where something overflows on the way to a value that is right."""
+        where = [self.overflows([array(a.copy()) for a in args]) for args in cases]
+        rows = []
+        for args, overflows in zip(cases, where, strict=True):
+            expected = self.expected(args, {})
+            differs = np.full(expected.shape, overflows)
+            rows += [
+                (x, y, f"{y} after an overflow")
+                for x, y, _ in self.rows(args, expected, expected, ~differs)
+            ]
+        hint = "take exp only of what is at most 0"
+        for text, mistake in MISTAKES.get(self.name, ()):
+            mistake = _given(mistake, self.parameters)
+            if any(where) and where == [_overflows(mistake, args) for args in cases]:
+                hint = text
+                break
+        return _report(rows, hint)
+
+    def overflows(self, args):
+        function = partial(self.function, **self.parameters)
+        if not is_torch(args[-1]):
+            return _overflows(function, args)
+        # torch does not warn, but there an overflow on the way makes the gradient nan
+        x = args[-1].requires_grad_()
+        try:
+            y = function(*args[:-1], x * 1)
+        except RuntimeError:  # something on the way takes no part in autograd
+            return False
+        if not y.requires_grad:
+            return False
+        y.sum().backward()
+        return bool(np.isnan(to_numpy(x.grad)).any())
+
+    def hint(self, aspect, outcomes, settings):
+        """Say what the differences look like."""
+        for text, mistake in (*MISTAKES.get(self.name, ()), *self.usual_mistakes()):
+            if outcomes and all(self.same(mistake, *outcome, settings) for outcome in outcomes):
+                return text
+        expected, got = (
+            np.concatenate([outcome[i].ravel() for outcome in outcomes] or [[]]) for i in (1, 2)
+        )
+        if np.isnan(got[~np.isnan(expected)]).any():
+            return "inf/inf, inf - inf and 0 times inf are nan; bound what may overflow first"
+        if np.isfinite(got[np.isnan(expected)]).any():
+            return "nan must stay nan; a comparison with nan is false, so where() drops it"
+        ratio = (got / expected)[expected != 0] if aspect == "values" else np.array([])
+        if ratio.size and np.allclose(ratio, ratio[0]):
+            return f"every value is {_number(ratio[0])} times what is expected"
+        return HINTS.get(aspect, "")
+
+    def usual_mistakes(self):
+        if self.row.elementwise and self.is_value:
+            yield f"this is the derivative, {self.row.grad.__name__}", self.row.grad
+        elif self.row.elementwise:
+            yield f"this is {self.row.name} itself, not the derivative", self.row.function
+        for name in self.row.parameter_grads:
+            if self.ours is not self.row.grad:
+                yield f"this is the derivative in x, not in {name}", self.row.grad
+
+    def same(self, mistake, args, expected, got, fine, tolerance, settings):
+        """Tell whether a mistaken function gives what the reader's gives, right and wrong."""
+        with np.errstate(all="ignore"):
+            wrong = _given(mistake, self.parameters | settings)(*args)
+        rtol = RTOL_OF_MISTAKES[current().dtype]
+        return np.shape(wrong) == got.shape and (
+            np.isclose(wrong, got, rtol, tolerance, equal_nan=True).all()
+            and (fine | ~np.isclose(wrong, expected, self.rtol, tolerance, equal_nan=True)).all()
+        )
+
+
+def check_answer(got, expected, *, rtol=1e-6, hint=None):
+    """Check the numbers a derivation or a prediction has led to.
+
+    Parameters
+    ----------
+    got, expected : number or array
+    rtol : float
+        Relative tolerance, of the largest expected number.
+    hint : str, optional
+        Added to the message where the answer is wrong.
+
+    Raises
+    ------
+    AssertionError
+        If the answer differs; the message says how.
+
+    Examples
+    --------
+    >>> check_answer(0.25, 1 / 4)
+    ok: 0.25
+    >>> check_answer([1.0, -2.0], [-1.0, 2.0], hint="which way is downhill?")
+    Traceback (most recent call last):
+    AssertionError: got [1 -2], expected [-1 2]: the sign is reversed
+      -> which way is downhill?
+    """
+    __tracebackhide__ = True
+    got, expected = (np.asarray(to_numpy(a), float) for a in (got, expected))
+    if got.shape != expected.shape:
+        raise AssertionError(
+            f"got shape {got.shape}, expected shape {expected.shape}{_arrow(hint)}"
+        )
+    size = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    if np.isclose(got, expected, 0, rtol * size, equal_nan=True).all():
+        print(f"ok: {_vector(expected)}")
+        return
+    with np.errstate(all="ignore"):
+        ratio = (got / expected)[(got != 0) | (expected != 0)]
+    relation = ""
+    if np.allclose(ratio, -1):
+        relation = ": the sign is reversed"
+    elif np.isfinite(ratio).all() and np.allclose(ratio, ratio[0]):
+        relation = f": {_number(ratio[0])} times too much"
+    elif np.allclose(got * expected, 1):
+        relation = ": the reciprocal"
+    raise AssertionError(
+        f"got {_vector(got)}, expected {_vector(expected)}{relation}{_arrow(hint)}"
+    )
+
+
+def check_function(mine, reference, inputs, *, rtol=1e-9):
+    """Check a function against one of the companion on the given inputs.
+
+    Parameters
+    ----------
+    mine, reference : callable
+        They return an array, or a tuple of arrays.
+    inputs : list
+        One entry a call: the argument, or a tuple of arguments. Lists and NumPy arrays become
+        arrays of the backend in force.
+    rtol : float
+        Relative tolerance, of the largest expected number.
+
+    Raises
+    ------
+    AssertionError
+        At the first input where the two differ, with a report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from companion.activations import sigmoid
+    >>> check_function(lambda x: (1 + np.tanh(x / 2)) / 2, sigmoid, [[0.0, 1.0], [-2.0]])
+    sigmoid: agrees on all 2 inputs
+    """
+    __tracebackhide__ = True
+    for number, args in enumerate(inputs, 1):
+        args = args if isinstance(args, tuple) else (args,)
+        expected, got = (_outputs(f, args) for f in (reference, mine))
+        where = f"{reference.__name__}: differs at input {number} of {len(inputs)}"
+        if isinstance(got, str):
+            raise AssertionError(f"{where}\n  {got}")
+        shapes = [[a.shape for a in arrays] for arrays in (got, expected)]
+        if shapes[0] != shapes[1]:
+            raise AssertionError(f"{where}\n  got shapes {shapes[0]}, expected {shapes[1]}")
+        rows = []
+        for output, (g, e) in enumerate(zip(got, expected, strict=True)):
+            size = np.abs(e[np.isfinite(e)]).max(initial=0)
+            for i in np.argwhere(~np.isclose(g, e, 0, rtol * size, equal_nan=True)):
+                place = [output, *i.tolist()] if len(expected) > 1 else i.tolist()
+                rows.append((str(place), _number(e[tuple(i)]), _number(g[tuple(i)])))
+        if rows:
+            head = ("output, index" if len(expected) > 1 else "index", "expected", "got")
+            raise AssertionError(f"{where}\n{_report(rows, '', head)}")
+    print(f"{reference.__name__}: agrees on all {len(inputs)} inputs")
+
+
+def _outputs(function, args):
+    """Call with copies of the arrays; return a list of NumPy arrays, or in words what is raised."""
+    args = [
+        array(np.array(to_numpy(a))) if isinstance(a, list | np.ndarray) or is_torch(a) else a
+        for a in args
+    ]
+    try:
+        y = function(*args)
+    except Exception as error:
+        return _raised(error)
+    return [np.asarray(to_numpy(a), float) for a in (y if isinstance(y, tuple) else (y,))]
+
+
+def _find(name):
+    functions = {
+        f.__name__: (row, f)
+        for row in REGISTRY.values()
+        for f in (row.function, row.grad, *row.parameter_grads.values())
+    }
+    if name not in functions:
+        near = get_close_matches(str(name), functions) or ["relu", "relu_grad"]
+        raise ValueError(
+            f"name must be a registered function, such as {', '.join(near)}; got {name!r}"
+        )
+    return functions[name]
+
+
+def _names(function):
+    """Return the parameter names of a function, none for one that does not tell."""
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _given(function, settings):
+    """Bind those settings that the function has a parameter for."""
+    names = _names(function)
+    return partial(function, **{k: v for k, v in settings.items() if k in names})
+
+
+def _overflows(function, args):
+    try:
+        with np.errstate(all="ignore", over="raise"):
+            function(*args)
+    except FloatingPointError:
+        return True
+    return False
+
+
+def _raised(error):
+    text = f"raised {type(error).__name__}: {error}"
+    if "ambiguous" in str(error) or "only 0-dim" in str(error) or "only length-1" in str(error):
+        text += "\n  -> `if` and `math` take one number; use where, maximum and the array's exp"
+    return text
+
+
+def _settings(prefix, settings):
+    return prefix + ", ".join(f"{k}={v!r}" for k, v in settings.items()) if settings else ""
+
+
+def _number(value):
+    return f"{value:.10g}"
+
+
+def _vector(values):
+    return np.array2string(
+        values, threshold=12, max_line_width=10**6, formatter={"float_kind": "{:.5g}".format}
+    )
+
+
+def _arrow(hint):
+    return "\n" + fill(hint, 72, initial_indent="  -> ", subsequent_indent="     ") if hint else ""
+
+
+def _report(rows, hint, head=("input", "expected", "got")):
+    """Lay out the first differing rows, side by side or, where too wide, one below the other."""
+    if not rows:
+        return ""
+    table = [head, *rows[:ROWS]]
+    widths = [max(len(row[i]) for row in table) for i in range(3)]
+    if sum(widths) <= 64:
+        lines = [
+            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in table
+        ]
+    else:
+        lines = [f"{n:<9} {cell}" for row in rows[:ROWS] for n, cell in zip(head, row, strict=True)]
+    if len(rows) > ROWS:
+        lines.append(f"and {len(rows) - ROWS} more")
+    return "\n".join(f"  {line}" for line in lines) + _arrow(hint)
