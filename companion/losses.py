@@ -151,7 +151,8 @@ def _target_mask(logits: Any, target: Any) -> Any:
     xp = namespace(logits)
     if not hasattr(target, "dtype"):
         target = np.asarray(target)
-    if not namespace(target).isdtype(target.dtype, "integral"):
+    labels = namespace(target)
+    if not labels.isdtype(target.dtype, "integral"):
         raise TypeError(f"target must hold integer labels; got dtype {target.dtype}")
     shape, n_shape = tuple(logits.shape), tuple(target.shape)
     if len(shape) < 2 or not n_shape or n_shape != shape[-1 - len(n_shape) : -1]:
@@ -160,7 +161,7 @@ def _target_mask(logits: Any, target: Any) -> Any:
         )
     k = shape[-1]
     if inspectable(target) and math.prod(n_shape):
-        low, high = int(target.min()), int(target.max())
+        low, high = int(labels.min(target)), int(labels.max(target))
         if low < 0 or high >= k:
             raise ValueError(f"target must hold labels 0 to {k - 1}; got {low} to {high}")
     classes = xp.arange(k, device=logits.device)

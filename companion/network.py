@@ -191,4 +191,4 @@ class Sequential:
 
 def _view(theta: Any, cut: tuple[str, slice, tuple[int, ...]]) -> Any:
     _, where, shape = cut
-    return theta[..., where].reshape((*theta.shape[:-1], *shape))
+    return namespace(theta).reshape(theta[..., where], (*theta.shape[:-1], *shape))

@@ -4,6 +4,7 @@ import inspect
 import io
 import sys
 
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -221,6 +222,41 @@ def check_steps_to():
 
 def test_steps_to():
     check_steps_to()
+
+
+STEP_NET = Sequential(
+    Linear(20, 6),
+    layers.Tanh(),
+    layers.Maxout(6, 4),
+    layers.PReLU(),
+    layers.Swish(4),
+    layers.CReLU(),
+    layers.SwiGLU(),
+    Linear(4, 10),
+)
+STEP_SGD = SGD(lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def step(theta, x, y):
+    """One training step, from the vector to the vector."""
+    prediction, cache = STEP_NET.forward(theta, x, training=True)
+    grad = losses.cross_entropy_grad(prediction, y)
+    _, dtheta = STEP_NET.backward(cache, grad, input_grad=False)
+    return STEP_SGD.update(theta, dtheta, STEP_SGD.init(theta))[0]
+
+
+def test_a_step_on_the_bare_standard():
+    x, y = (to_numpy(a) for a in task())
+    theta = to_numpy(STEP_NET.init(rng(), replicas=3))
+    strict = step(*(array_api_strict.asarray(a) for a in (theta, x, y)))
+    assert_allclose(np.asarray(strict), step(theta, x, y), rtol=1e-13)
+
+
+def test_a_step_is_one_graph():
+    x, y = (torch.tensor(to_numpy(a)) for a in task())
+    theta = torch.tensor(to_numpy(STEP_NET.init(rng(), replicas=3)))
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    assert_allclose(compiled(theta, x, y), step(theta, x, y), rtol=1e-12)
 
 
 def test_a_network_learns_the_digits(created):
