@@ -148,7 +148,7 @@ def sigmoid(x: Any) -> Any:
     -------
     array
         In the shape, dtype and library of `x`. In floating point the value reaches 1
-        (from about 17.3 in float32, 36.7 in float64) and, below -103 and -745, 0.
+        (from 16.6 on in float32, 36.7 in float64) and, below -103 and -745, 0.
 
     See Also
     --------
