@@ -167,14 +167,14 @@ MISTAKES = {
     ],
     "prelu": [
         (_LEAK, lambda x, weight: np.maximum(weight * x, x)),
-        (_NO_LEAK, act.relu),
+        (_NO_LEAK, lambda x, weight: act.relu(x)),
     ],
     "prelu_grad": [
         (
             "f'(0) = 1; the convention here is the weight",
             lambda x, weight: np.where(x < 0, weight, 1.0),
         ),
-        (_NO_LEAK, act.relu_grad),
+        (_NO_LEAK, lambda x, weight: act.relu_grad(x)),
     ],
     "prelu_grad_weight": [
         ("positive inputs do not pass the weight: there it is 0", lambda x, weight: x + 0),
@@ -327,12 +327,18 @@ MISTAKES = {
             "the sum runs over all entries; it is one of each slice of the axis",
             lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(),
         ),
-        ("the temperature is missing", lambda x, temperature=1.0: act.softmax(x)),
+        (
+            "the axis is ignored",
+            lambda x, axis=-1, temperature=1.0: act.softmax(x, temperature=temperature),
+        ),
+        (
+            "the temperature is missing",
+            lambda x, axis=-1, temperature=1.0: act.softmax(x, axis),
+        ),
         (
             "x is to be divided by the temperature, not multiplied",
             lambda x, temperature=1.0: act.softmax(x, temperature=1 / temperature),
         ),
-        ("the axis is ignored", lambda x, axis=-1: act.softmax(x)),
     ],
     "softmax_vjp": [
         (
