@@ -30,6 +30,7 @@ class Sequential:
     Examples
     --------
     >>> import numpy as np
+    >>> from companion import datasets
     >>> from companion.layers import Linear, Tanh
     >>> net = Sequential(Linear(2, 3), Tanh(), Linear(3, 1))
     >>> print(net)
@@ -38,12 +39,11 @@ class Sequential:
       1  Tanh()                                  0
       2  Linear(3, 1)  weight (3, 1), bias (1,)  4
     >>> theta = net.init(np.random.default_rng(0), replicas=(5,))
-    >>> y, cache = net.forward(theta, np.ones((4, 2)))
-    >>> y.shape
-    (5, 4, 1)
-    >>> dx, dtheta = net.backward(cache, np.ones_like(y))
-    >>> dx.shape, dtheta.shape
-    ((5, 4, 2), (5, 13))
+    >>> x, _ = datasets.xor()
+    >>> y, cache = net.forward(theta, x)
+    >>> dx, dtheta = net.backward(cache, y)  # of the loss y²/2
+    >>> [tuple(a.shape) for a in (x, y, dx, dtheta)]
+    [(4, 2), (5, 4, 1), (5, 4, 2), (5, 13)]
     """
 
     def __init__(self, *layers: Layer) -> None:

@@ -58,7 +58,9 @@ def test_a_split_that_tears_pairs_apart_is_caught(monkeypatch):
     from companion.datasets import real
 
     rows = real._rows
-    monkeypatch.setattr(real, "_rows", lambda x, y, r: (rows(x, y, r)[0], rows(x, y, r[::-1])[1]))
+    monkeypatch.setattr(
+        real, "_rows", lambda x, y, r: (rows(x, y, r)[0], rows(x, y, np.roll(r, 1))[1])
+    )
     with pytest.raises(AssertionError):
         check_split(50)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.testing import assert_allclose, assert_array_equal
 
 from companion import losses
-from companion.backend import array, to_numpy
+from companion.backend import array, namespace, to_numpy
 from companion.losses import cross_entropy, cross_entropy_grad, grad_of, mse_loss
 
 ALL = {
@@ -51,7 +51,10 @@ def ulp_errors(got, exact, dtype):
 
 
 def check_cross_entropy(dtype):
-    """Hold value and gradient to 60 digits: largest error in eps of each."""
+    """Hold value and gradient to 60 digits: 8 eps on NumPy, 4(1 + κ) eps on torch.
+
+    Twice the largest logit bounds the condition numbers κ.
+    """
     z = logits_rows(dtype)
     rows = [(row, t) for row in z for t in range(5)]
     inputs, target = array(np.stack([r for r, _ in rows]), dtype), array([t for _, t in rows])
@@ -64,10 +67,11 @@ def check_cross_entropy(dtype):
             total = mpmath.fsum(e)
             exact_value.append(mpmath.log(total / e[t]))
             exact_grad += [(v - total if j == t else v) / total for j, v in enumerate(e)]
-    worst_value = ulp_errors(value, exact_value, dtype).max()
-    worst_grad = ulp_errors(grad, exact_grad, dtype).max()
-    assert worst_value <= 8, worst_value
-    assert worst_grad <= 8, worst_grad
+    bound = 4 * (1 + 2 * np.abs(z).max(axis=-1)) if isinstance(inputs, torch.Tensor) else 8
+    worst_value = ulp_errors(value, exact_value, dtype).reshape(len(z), 5).max(axis=-1)
+    worst_grad = ulp_errors(grad, exact_grad, dtype).reshape(len(z), 25).max(axis=-1)
+    assert (worst_value <= bound).all(), worst_value.max()
+    assert (worst_grad <= bound).all(), worst_grad.max()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -193,11 +197,9 @@ def test_bad_input_is_named(call, error, message):
 
 
 def naive_log_softmax(z):
-    return (
-        z
-        - np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1, keepdims=True))
-        - z.max(-1, keepdims=True)
-    )
+    xp = namespace(z)
+    top = xp.max(z, axis=-1, keepdims=True)
+    return z - top - xp.log(xp.sum(xp.exp(z - top), axis=-1, keepdims=True))
 
 
 def test_the_plain_logsumexp_is_caught(monkeypatch):
@@ -208,7 +210,7 @@ def test_the_plain_logsumexp_is_caught(monkeypatch):
 
 def test_a_gradient_by_subtraction_is_caught(monkeypatch):
     def subtracted(z, target, *, reduction):
-        return losses.softmax(z) - np.eye(z.shape[-1])[target]
+        return losses.softmax(z) - array(np.eye(z.shape[-1]))[target]
 
     monkeypatch.setattr("tests.test_losses.cross_entropy_grad", subtracted)
     with pytest.raises(AssertionError):

@@ -38,7 +38,7 @@ def clusters(
     Examples
     --------
     >>> x, y = clusters(rng=np.random.default_rng(0))
-    >>> x.shape, int(y.max())
+    >>> tuple(x.shape), int(y.max())
     ((2000, 20), 9)
     """
     if centers is None:
@@ -106,7 +106,7 @@ def spirals(
 
     Examples
     --------
-    >>> spirals(rng=np.random.default_rng(0), num_classes=3)[0].shape
+    >>> tuple(spirals(rng=np.random.default_rng(0), num_classes=3)[0].shape)
     (300, 2)
     """
     y = np.arange(n) % num_classes
@@ -133,7 +133,7 @@ def moons(n: int = 300, *, rng: Any, noise: float = 0.1) -> tuple[Any, Any]:
 
     Examples
     --------
-    >>> moons(rng=np.random.default_rng(0))[0].shape
+    >>> tuple(moons(rng=np.random.default_rng(0))[0].shape)
     (300, 2)
     """
     y = np.arange(n) % 2
