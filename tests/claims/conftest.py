@@ -7,12 +7,12 @@ A test calls ``ledger("ACT-05", holds=..., measured="...")``. The text must equa
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from companion.teaching.claims import claim
 
-LEDGER = Path(__file__).parents[2] / "companion/teaching/ledger.json"
+ROOT = Path(__file__).parents[2]
+LEDGER = ROOT / "companion/teaching/ledger.json"
 STORED = pytest.StashKey[dict]()
 SETTLED = pytest.StashKey[dict]()
 
@@ -49,23 +49,16 @@ def ledger(request):
     return settle
 
 
-@pytest.fixture
-def array(library, device):
-    """Make a float64 array of the library under test."""
-    if library == "numpy":
-        return lambda values: np.asarray(values, dtype="float64")
-    import torch
-
-    return lambda values: torch.tensor(values, dtype=torch.float64, device=device)
-
-
 def pytest_sessionfinish(session, exitstatus):
     settled = session.config.stash.get(SETTLED, {})
     if exitstatus or not settled or not updating(session.config):
         return
-    # Of the files that were run, only what they settled now is kept.
+    # Of the files that were run or are gone, only what was settled now is kept.
     ran = {item.nodeid.split("::")[0] for item in session.items}
-    stored = session.config.stash[STORED]
-    kept = {id: e for id, e in stored.items() if e["where"].split("::")[0] not in ran}
+    kept = {}
+    for id, entry in session.config.stash[STORED].items():
+        file = entry["where"].split("::")[0]
+        if file not in ran and (ROOT / file).exists():
+            kept[id] = entry
     entries = dict(sorted((kept | settled).items()))
     LEDGER.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")
