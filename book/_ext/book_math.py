@@ -4,6 +4,7 @@ KaTeX runs in an embedded V8 (mini-racer), so that no page loads a math script. 
 accept is a warning, which stops the build.
 """
 
+import atexit
 import json
 import re
 from functools import cache
@@ -24,6 +25,8 @@ NUMBERED = re.compile(r"\\(begin|end)\{(equation|align|gather|alignat)\}")
 @cache
 def engine():
     vm = MiniRacer()
+    # Left to itself it closes when the interpreter is half gone, and waits for ever on Python 3.13.
+    atexit.register(vm.close)
     vm.eval((VENDOR / "katex/katex.min.js").read_text("utf8"))
     return vm
 
