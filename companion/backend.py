@@ -365,7 +365,6 @@ def _torch_kernels(dtype: Any) -> dict[str, Any]:
     if dtype == torch.float32:  # their backward keeps 1/6 and 1/alpha in float32 for float64 too
         kernels |= {
             "hardsigmoid": F.hardsigmoid,
-            "hardswish": lambda x: F.hardswish(x.clamp(min=-3.0)),
             "celu": F.celu,
         }
     _KERNELS[dtype] = kernels
@@ -424,13 +423,11 @@ def ndtr(x: Any) -> Any:
 def gaussian(x: Any) -> Any:
     r"""Evaluate :math:`e^{-x^2/2}` without the error that rounding :math:`x^2` makes in the tail.
 
-    With h = x rounded to a multiple of 1/64 and l = x - h, the square of h is exact and the
-    rest, l(x + h), is small: :math:`e^{-x^2/2} = e^{-h^2/2}\,e^{-l(x+h)/2}`.
+    With the square as p + e (:func:`product`) it is :math:`e^{-p/2}(1-e/2)`.
     """
-    xp = namespace(x)
     x = clip(x, -40.0, 40.0)  # the result is 0 beyond, in float64 too
-    h = xp.round(x * 64) / 64
-    return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (x - h) * (x + h))
+    p, e = product(x, x)
+    return namespace(x).exp(-0.5 * p) * (1 - 0.5 * e)
 
 
 def product(a: Any, b: Any) -> tuple[Any, Any]:
@@ -444,10 +441,18 @@ def product(a: Any, b: Any) -> tuple[Any, Any]:
     if not isinstance(p, (np.ndarray, np.generic)):
         return p, 0.0
     if p.dtype == np.float32:
-        exact = np.asarray(a, np.float64) * np.asarray(b, np.float64)
-        return p, (exact - p).astype(np.float32)
+        return rounded(lambda a: a * np.asarray(b, np.float64), a)
     (a1, a2), (b1, b2) = _split(a), _split(b)
     return p, a2 * b2 - (((p - a1 * b1) - a2 * b1) - a1 * b2)
+
+
+def rounded(formula: Any, x: Any) -> tuple[Any, Any]:
+    """Return formula(x) as z + e, see :func:`product`; on NumPy for float32 only."""
+    if not isinstance(x, (np.ndarray, np.generic)):
+        return formula(x), 0.0
+    exact = formula(x.astype(np.float64))
+    z = exact.astype(np.float32)
+    return z, (exact - z).astype(np.float32)
 
 
 def _split(a: Any) -> tuple[Any, Any]:

@@ -16,12 +16,14 @@ from companion.backend import (
     clip,
     elementwise,
     gaussian,
+    is_torch,
     namespace,
     ndtr,
     negative_part,
     pieces,
     positive_part,
     product,
+    rounded,
     vectorwise,
 )
 
@@ -252,8 +254,7 @@ def silu_grad(x: Any) -> Any:
     array([0.5       , 1.09078425])
     """
     x = _bounded(x)
-    p, q = exponentials(x)
-    return p * (p + q * (1 + x)) / ((p + q) * (p + q))
+    return _gated_slope(x, 0.0, x)
 
 
 def _gate(z: Any, e: Any) -> Any:
@@ -262,6 +263,14 @@ def _gate(z: Any, e: Any) -> Any:
         return sigmoid(z)
     p, q = exponentials(z)
     return p / (p + q) * (1 + e * (q / (p + q)))
+
+
+def _gated_slope(z: Any, e: Any, w: Any) -> Any:
+    """Return (x σ(z + e))' = σ(z)(1 + w σ(-z)), where w = x z'(x)."""
+    p, q = exponentials(z)
+    r = p + q
+    slope = p * (p + q * (1 + w)) / (r * r)
+    return slope if isinstance(e, float) else slope * (1 + e * q / r)
 
 
 @elementwise
@@ -304,21 +313,29 @@ def swish_grad(x: Any, beta: Any = 1.0) -> Any:
     """
     z, e = product(_finite(x), beta)
     p, q = exponentials(z)
-    return p * (p + q * (1 + z)) / ((p + q) * (p + q)) * (1 + e * q / (p + q))
+    s = p + q
+    slope = p * (p + q * (1 + z)) / (s * s)
+    if isinstance(e, float):
+        return slope
+    return slope + e * (p * q / (s * s)) * (2 + z * ((q - p) / s))  # e f'' of the silu
 
 
 @elementwise
 def swish_grad_beta(x: Any, beta: Any = 1.0) -> Any:
     r"""Derivative of :func:`swish` in its slope, :math:`\partial f/\partial\beta=x^2\sigma(z)\,\sigma(-z)`.
 
+    Computed as :math:`(x/(2\cosh(z/2)))^2`, which loses nothing in the tail.
+
     Examples
     --------
     >>> swish_grad_beta([0.0, 2.0], beta=1.0)
     array([0.        , 0.41997434])
     """
+    xp = namespace(x)
     x = _finite(x)
     z, e = product(x, beta)
-    return x * _gate(z, e) * (x * _gate(-z, -e))
+    root = x / (2 * xp.cosh(0.5 * z))
+    return root * root * (1 - e * xp.tanh(0.5 * z))
 
 
 @elementwise
@@ -473,15 +490,15 @@ _CUBIC = 0.044715
 
 def _cubic(x: Any) -> tuple[Any, Any]:
     """Return z + e = 2 sqrt(2/pi) (x + 0.044715 x^3), rounded value and rounding error."""
+    if is_torch(x) or x.dtype == namespace(x).float32:
+        return rounded(lambda x: _C * x * (1 + _CUBIC * x * x), x)
     square, e_square = product(x, x)
     w, e_w = product(square, _CUBIC)
     v = 1 + w
-    y, e_y = product(v, x)
-    z, e_z = product(y, _C)
-    if isinstance(e_z, float):
-        return z, e_z
     b = v - 1
     e_v = (1 - (v - b)) + (w - b) + e_w + _CUBIC * e_square
+    y, e_y = product(v, x)
+    z, e_z = product(y, _C)
     return z, e_z + _C * (e_y + e_v * x) + _C_REST * y
 
 
@@ -494,8 +511,7 @@ def _gelu_tanh(x: Any) -> Any:
 @elementwise
 def _gelu_tanh_grad(x: Any) -> Any:
     x = _bounded(x)
-    z, e = _cubic(x)
-    return _gate(z, e) * (1 + sigmoid(-z) * (_C * x * (1 + 3 * _CUBIC * x * x)))
+    return _gated_slope(*_cubic(x), _C * x * (1 + 3 * _CUBIC * x * x))
 
 
 @elementwise
