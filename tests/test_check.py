@@ -210,6 +210,16 @@ def test_a_difference_is_shown_at_its_input(numpy_arrays):
     assert "values differs input expected got 2.5 2.5 7" in text
 
 
+def test_enough_digits_are_shown_to_see_the_difference(numpy_arrays):
+    text = report("relu", lambda x: np.maximum(x, 0) * (1 + 3e-12 * (x == 2.5)))
+    assert "2.5 2.5 2.5000000000075002" in text
+
+
+def test_a_formula_for_one_number_is_told_so(arrays):
+    assert "`if` and `math` take one number" in report("tanh", lambda x: math.tanh(x))
+    assert "`if` and `math` take one number" in report("relu", lambda x: x if x > 0 else 0 * x)
+
+
 def test_a_report_says_each_thing_once(numpy_arrays):
     text = report("tanh_grad", lambda x: 1 - x * x)
     assert text.count("1 - x^2 is right only if x is tanh's value already") == 1

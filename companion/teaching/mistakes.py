@@ -4,6 +4,9 @@ They are written for NumPy, with the argument and parameter names of `companion.
 the text says what was done and what to do instead.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.special import erf
 
@@ -59,7 +62,7 @@ _NO_ALPHA = "the factor alpha is missing"
 _NO_NAN = "where(x > 0, ...) turns nan into 0; maximum(x, 0) keeps it"
 _ERF = "1 + erf loses the left tail; use erfc(-x/sqrt(2))/2"
 
-MISTAKES = {
+MISTAKES: dict[str, list[tuple[str, Callable[..., Any]]]] = {
     "heaviside": [
         ("(x > 0) gives 0 at 0; the convention here is 1", lambda x: np.heaviside(x, 0.0)),
         ("this is the sign, from -1 to 1", lambda x: np.sign(x)),

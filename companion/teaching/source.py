@@ -44,11 +44,10 @@ def show(*functions):
 
     Examples
     --------
-    >>> from companion.activations import relu
-    >>> show(relu)
-    def relu(x):
-        xp = namespace(x)
-        return xp.maximum(x, xp.zeros_like(x))
+    >>> from companion.activations import tanh
+    >>> show(tanh)
+    def tanh(x):
+        return namespace(x).tanh(x)
     """
     return Source("\n\n\n".join(_formula(function) for function in functions))
 
