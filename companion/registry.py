@@ -41,6 +41,8 @@ class Row:
         torch's function of the same name and meaning, empty where there is none.
     differs : str
         How torch differs.
+    flush : float
+        Results below this many smallest normal numbers are judged by their absolute error.
     not_applicable : dict
         ``{step: because}``.
     """
@@ -55,6 +57,7 @@ class Row:
     elementwise: bool = True
     torch: str = ""
     differs: str = ""
+    flush: float = 2.0**7
     not_applicable: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -115,6 +118,9 @@ def _maxout(m: Any, xs: list[Any], num_pieces: int) -> list[Any]:
     return [max(xs[i : i + num_pieces]) for i in range(0, len(xs), num_pieces)]
 
 
+# The last bits of the gate are lost below the smallest normal number, all of them from -709.8 on
+# in torch's float64 sigmoid; times x, 7000 for swish at 0.1, or GELU's cubic, that is seen earlier.
+_FLUSHED = 2.0**11
 _NO_TORCH = {"parity": "torch has no such function; the definition is the only peer"}
 
 ROWS = (
@@ -268,6 +274,7 @@ ROWS = (
         limits=((0, 0), (float("inf"), 1)),
         torch="torch.nn.functional.silu",
         differs="torch is nan at -inf and 0 in the far left tail",
+        flush=_FLUSHED,
     ),
     Row(
         act.swish,
@@ -276,6 +283,7 @@ ROWS = (
         parameters=({}, {"beta": 0.1}, {"beta": 1.702}, {"beta": -3.0}),
         parameter_grads={"beta": act.swish_grad_beta},
         limits=((0, 0), (float("inf"), 1)),
+        flush=_FLUSHED,
         not_applicable={"parity": "torch has beta = 1 only, as silu"},
     ),
     Row(
@@ -303,6 +311,7 @@ ROWS = (
         limits=((0, 0), (float("inf"), 1)),
         torch="torch.nn.functional.gelu",
         differs="torch is 0 below -8.3, 14 % off at -5 in float32, and has no sigmoid form",
+        flush=_FLUSHED,
     ),
     Row(
         act.glu,
