@@ -6,6 +6,9 @@ runs the tests that take the fixture `library` on that backend alone; without th
 on each library, on the CPU.
 """
 
+import os
+import shutil
+
 import pytest
 
 LIBRARIES = ("numpy", "torch")
@@ -50,3 +53,24 @@ def created(library, device):
     old = backend.current()
     yield backend.use(library, device=device, dtype="float64")
     backend.use(old.library, device=old.device, dtype=old.dtype)
+
+
+def _program(what, *names):
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        message = f"needs {what}: {', '.join(names)} not found"
+        # CI has to have it; a reader need not.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    return found
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """Path of a C++ compiler, which torch.compile calls."""
+    return _program("a C++ compiler", os.environ.get("CXX", "g++"), "clang++")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Path of a Chromium for the browser tests."""
+    return _program("Chromium", "chromium", "chromium-browser", "google-chrome")
