@@ -10,11 +10,17 @@ from scipy.special import erfc, expit
 from companion import activations as act
 from companion import backend
 from companion.registry import ROWS
-from companion.teaching.check import check, check_answer, check_function
+from companion.teaching import check as checker
+from companion.teaching.check import check_answer, check_function
 from companion.teaching.mistakes import MISTAKES
 
 FUNCTIONS = [f for row in ROWS for f in (row.function, row.grad, *row.parameter_grads.values())]
 KNOWN = [(name, text, f) for name, known in MISTAKES.items() for text, f in known]
+
+
+def check(name, function, **parameters):
+    """Check on the arrays of the backend in force."""
+    checker.check(name, function, library=backend.current().library, **parameters)
 
 
 @pytest.fixture

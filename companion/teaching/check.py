@@ -8,6 +8,7 @@ from `companion.activations`, which the tests hold against that definition at 60
 
 import inspect
 import math
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from textwrap import fill
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from companion.backend import array, current, is_torch, to_numpy
+from companion.backend import array, current, is_torch, to_numpy, use
 from companion.registry import REGISTRY
 from companion.teaching.mistakes import MISTAKES
 
@@ -44,7 +45,7 @@ HINTS = {
 }
 
 
-def check(name, function, **parameters):
+def check(name, function, *, library="numpy", **parameters):
     """Check a function against the registry's definition, and say what differs at which input.
 
     Parameters
@@ -53,8 +54,9 @@ def check(name, function, **parameters):
         A function of `companion.activations` in the registry, or a derivative of one: ``"relu"``,
         ``"relu_grad"``, ``"softmax_vjp"``, ``"prelu_grad_weight"``, ...
     function : callable
-        ``f(x, **parameters)``, for a ``_vjp`` ``f(dy, x, **parameters)``; it gets arrays of the
-        backend in force.
+        ``f(x, **parameters)``, for a ``_vjp`` ``f(dy, x, **parameters)``.
+    library : {"numpy", "torch"}, default "numpy"
+        Whose arrays `function` gets, whatever the backend in force.
     **parameters
         Handed on by keyword. Without them the defaults hold, and other settings are tried of
         those parameters that `function` has under the same names.
@@ -86,8 +88,9 @@ def check(name, function, **parameters):
       input       ok
     """
     __tracebackhide__ = True
-    trial = _Trial(name, function, parameters)
-    found = {aspect: test() for aspect, test in trial.tests().items()}
+    with _arrays_of(library):
+        trial = _Trial(name, function, parameters)
+        found = {aspect: test() for aspect, test in trial.tests().items()}
     title = name + _settings(" with ", parameters)
     wrong = sum(table != "" for table, _ in found.values())
     if not wrong:
@@ -98,11 +101,23 @@ def check(name, function, **parameters):
     for aspect, (table, hint) in found.items():
         lines.append(f"  {aspect:<12}{'differs' if table else 'ok'}")
         if table:
-            hint = hint or trial.hint(aspect)
+            with _arrays_of(library):
+                hint = hint or trial.hint(aspect)
             text = "as above" if table in said else table + _arrow("" if hint in said else hint)
             lines += [f"    {line}" for line in text.splitlines()]
             said |= {table, hint}
     raise AssertionError("\n".join(lines))
+
+
+@contextmanager
+def _arrays_of(library):
+    """Make arrays of one library for a while."""
+    old = current()
+    use(library)
+    try:
+        yield
+    finally:
+        use(old.library, old.device)
 
 
 class _Outcome(NamedTuple):
@@ -434,8 +449,7 @@ def check_function(mine, reference, inputs, *, rtol=1e-9):
     mine, reference : callable
         They return an array, or a tuple of arrays.
     inputs : list
-        One entry a call: the argument, or a tuple of arguments. Lists and NumPy arrays become
-        arrays of the backend in force.
+        One entry a call: the argument, or a tuple of arguments. Lists become NumPy arrays.
     rtol : float
         Relative tolerance, of the largest expected number; at least 5e-5 in float32.
 
@@ -475,10 +489,7 @@ def check_function(mine, reference, inputs, *, rtol=1e-9):
 
 def _outputs(function, args):
     """Call with copies of the arrays; return a list of NumPy arrays, or in words what is raised."""
-    args = [
-        array(np.array(to_numpy(a))) if isinstance(a, list | np.ndarray) or is_torch(a) else a
-        for a in args
-    ]
+    args = [np.array(to_numpy(a)) if isinstance(a, list) or hasattr(a, "dtype") else a for a in args]
     try:
         y = function(*args)
     except Exception as error:

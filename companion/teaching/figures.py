@@ -124,29 +124,31 @@ def band(ax, x, runs, label=None, *, percent=(10, 90), **kwargs):
 
 
 def label_lines(ax):
-    """Write each line's label at its right end, in its colour, instead of a legend."""
-    size = plt.rcParams["font.size"]
+    """Write each line's label at its right end, in its colour, instead of a legend.
+
+    Call it last: labels are kept apart for the limits that the axes have now.
+    """
     ax.margins(x=0)
-    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    ax.autoscale_view()
+    to_axes = ax.transData + ax.transAxes.inverted()
     ends = []
-    for line in lines:
-        x, y = np.asarray(line.get_data(), float)
-        last = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[-1]
-        ends.append(ax.transAxes.inverted().transform(ax.transData.transform((x[last], y[last]))))
-    gap = 1.25 * size / (ax.bbox.height * 72 / ax.figure.dpi)
-    order = sorted(range(len(lines)), key=lambda i: ends[i][1])
+    for line in ax.get_lines():
+        if not line.get_label().startswith("_"):
+            points = np.column_stack(np.asarray(line.get_data(), float))
+            end = points[np.isfinite(points).all(1)][-1]
+            ends.append((*to_axes.transform(end)[::-1], line))
+    gap = 1.25 * plt.rcParams["font.size"] / (ax.bbox.height * 72 / ax.figure.dpi)
     height = -np.inf
-    for i in order:
-        x, y = ends[i]
+    for y, x, line in sorted(ends, key=lambda end: end[0]):
         height = max(min(y, 1), height + gap)
         ax.annotate(
-            lines[i].get_label(),
+            line.get_label(),
             (x, height),
             xycoords="axes fraction",
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            color=lines[i].get_color(),
+            color=line.get_color(),
             annotation_clip=False,
         )
 
