@@ -423,11 +423,13 @@ def ndtr(x: Any) -> Any:
 def gaussian(x: Any) -> Any:
     r"""Evaluate :math:`e^{-x^2/2}` without the error that rounding :math:`x^2` makes in the tail.
 
-    With the square as p + e (:func:`product`) it is :math:`e^{-p/2}(1-e/2)`.
+    With h = x rounded to a multiple of 1/64 and l = x - h, the square of h is exact and the
+    rest, l(x + h), is small: :math:`e^{-x^2/2} = e^{-h^2/2}\,e^{-l(x+h)/2}`.
     """
+    xp = namespace(x)
     x = clip(x, -40.0, 40.0)  # the result is 0 beyond, in float64 too
-    p, e = product(x, x)
-    return namespace(x).exp(-0.5 * p) * (1 - 0.5 * e)
+    h = xp.round(x * 64) / 64
+    return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (x - h) * (x + h))
 
 
 def product(a: Any, b: Any) -> tuple[Any, Any]:

@@ -86,32 +86,37 @@ def maxout_vjp(dy: Any, x: Any, num_pieces: int, axis: int = -1) -> Any:
     return xp.moveaxis(dx, -1, axis)
 
 
-def _shifted(x: Any, axis: int, temperature: float) -> tuple[Any, Any]:
-    """Return (x - max x)/T and, on NumPy, its rounding error; see :func:`product`."""
+def _exponentials(x: Any, axis: int, temperature: float, exact: bool) -> tuple[Any, Any, Any]:
+    """Return d = (x - max x)/T, its rounding error e where `exact`, and the exponential of d + e."""
     axis_index(x, axis)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive; got {temperature!r}")
     xp = namespace(x)
     m = xp.max(x, axis=axis, keepdims=True)
     d = x - m
-    if is_torch(x):
-        return d / temperature, 0.0
+    q = d if temperature == 1 else d / temperature
+    if not exact:
+        return q, 0.0, xp.exp(q)
     b = d - x
     e = (x - (d - b)) - (m + b)
-    q = d
     if temperature != 1:
-        q = d / temperature
         p, rest = product(q, temperature)
         e = ((d - p) - rest + e) / temperature
-    return q, xp.where(xp.isfinite(e), e, xp.zeros_like(e))
+    e = xp.where(xp.isfinite(e), e, xp.zeros_like(e))
+    return q, e, xp.exp(q) * (1 + e)
+
+
+def _softmax(x: Any, axis: int, temperature: float, exact: bool = True) -> Any:
+    t = _exponentials(x, axis, temperature, exact)[2]
+    return t / namespace(x).sum(t, axis=axis, keepdims=True)
 
 
 @vectorwise("x")
 def softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     r"""Softmax, :math:`p_i=e^{x_i/T}/\sum_j e^{x_j/T}`, ``(k)->(k)``.
 
-    Shifted by the maximum, so that nothing overflows, and the difference's rounding error is put
-    back: at offsets of 1e3 that error alone is hundreds of ULP.
+    Shifted by the maximum, so that nothing overflows, and on NumPy the difference's rounding
+    error is put back: at offsets of 1e3 that error alone is hundreds of ULP.
 
     Parameters
     ----------
@@ -135,10 +140,7 @@ def softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     >>> softmax([1000.0, 1001.0, 1002.0]).round(4)
     array([0.09  , 0.2447, 0.6652])
     """
-    xp = namespace(x)
-    d, e = _shifted(x, axis, temperature)
-    t = xp.exp(d) * (1 + e)
-    return t / xp.sum(t, axis=axis, keepdims=True)
+    return _softmax(x, axis, temperature, exact=not is_torch(x))
 
 
 @vectorwise("dy", "x")
@@ -154,7 +156,7 @@ def softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> An
     array([ 0.25, -0.25])
     """
     xp = namespace(x)
-    p = softmax(x, axis, temperature)
+    p = _softmax(x, axis, temperature)
     top = xp.astype(_first_maximum(x, axis), x.dtype)
     dy = dy - xp.sum(dy * top, axis=axis, keepdims=True)
     return p * (dy - xp.sum(p * dy, axis=axis, keepdims=True)) / temperature
@@ -186,9 +188,11 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     array([-3.72007598e-44, -1.00000000e+02])
     """
     xp = namespace(x)
-    d, e = _shifted(x, axis, temperature)
-    others = xp.exp(d) * (1 + e) * xp.astype(~_first_maximum(x, axis), x.dtype)
-    return d + (e - xp.log1p(xp.sum(others, axis=axis, keepdims=True)))
+    d, e, t = _exponentials(x, axis, temperature, exact=not is_torch(x))
+    largest = xp.astype(d == 0, x.dtype)  # where t is 1
+    others = xp.sum(t - largest, axis=axis, keepdims=True)
+    others = others + (xp.sum(largest, axis=axis, keepdims=True) - 1)  # in a tie, all but one
+    return d + (e - xp.log1p(others))
 
 
 @vectorwise("dy", "x")
@@ -204,7 +208,7 @@ def log_softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -
     array([ 0.5, -0.5])
     """
     xp = namespace(x)
-    p = softmax(x, axis, temperature)
+    p = _softmax(x, axis, temperature)
     dx = (dy - p * xp.sum(dy, axis=axis, keepdims=True)) / temperature
     top = _first_maximum(x, axis)
     rest = xp.where(top, xp.zeros_like(dx), dx)
