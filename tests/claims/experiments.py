@@ -29,7 +29,7 @@ def interval(sample):
     from scipy.stats import t
 
     half = t.ppf(0.975, len(sample) - 1) * np.std(sample, ddof=1) / math.sqrt(len(sample))
-    return f"{np.mean(sample):.2f} ± {half:.2f}"
+    return rf"${np.mean(sample):.2f}\pm{half:.2f}$"
 
 
 @cache
