@@ -310,7 +310,7 @@ ROWS = (
         parameters=({}, {"approximate": "tanh"}, {"approximate": "sigmoid"}),
         limits=((0, 0), (float("inf"), 1)),
         torch="torch.nn.functional.gelu",
-        differs="torch is 0 below -8.3, 14 % off at -5 in float32, and has no sigmoid form",
+        differs="torch is 0 below -8.3, 17 % off at -5 in float32, and has no sigmoid form",
         flush=_FLUSHED,
     ),
     Row(
