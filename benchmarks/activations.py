@@ -64,9 +64,7 @@ PEERS = {
     "hardswish": Peer(F.hardswish),
     "mish": Peer(F.mish),
     "gelu": Peer(F.gelu),
-    "gelu tanh": Peer(
-        lambda x: F.gelu(x, approximate="tanh"), parameters={"approximate": "tanh"}
-    ),
+    "gelu tanh": Peer(lambda x: F.gelu(x, approximate="tanh"), parameters={"approximate": "tanh"}),
     "gelu sigmoid": Peer(
         lambda x: x * (1.702 * x).sigmoid(), native=False, parameters={"approximate": "sigmoid"}
     ),
