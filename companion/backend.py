@@ -207,19 +207,13 @@ def as_float(x: Any, name: str = "x") -> tuple[Any, Any]:
     kind = x.dtype
     if kind == xp.float64 or kind == xp.float32:
         return x, kind
-    dtypes = {d: getattr(xp, d) for d in DTYPES}
-    if kind in _half(xp):
+    if kind in (getattr(xp, half, None) for half in ("float16", "bfloat16")):
         return xp.astype(x, xp.float32), kind
-    if xp.isdtype(kind, "integral") if xp is not np else kind.kind in "iu":
-        kind = dtypes[_current.dtype]
+    # NumPy's own isdtype does not know the dtypes of strings and objects
+    if kind.kind in "iu" if xp is np else xp.isdtype(kind, "integral"):
+        kind = getattr(xp, _current.dtype)
         return xp.astype(x, kind), kind
-    if not hasattr(xp, "float16") or xp is np:
-        kind = kind.name if xp is np else kind
     raise TypeError(f"{name} must be real floating-point or integer; got dtype {kind}")
-
-
-def _half(xp: Any) -> list[Any]:
-    return [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
 
 
 def elementwise(formula: Any) -> Any:
@@ -234,7 +228,7 @@ def elementwise(formula: Any) -> Any:
     names = tuple(inspect.signature(formula).parameters)[1:]
 
     @functools.wraps(formula)
-    def function(x, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def function(x, *args, **kwargs):
         if type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS:
             dtype, on_torch = x.dtype, False
         else:
@@ -256,7 +250,7 @@ def elementwise(formula: Any) -> Any:
                     y = formula(x, *args, **kwargs)
         return y if y.dtype == dtype else namespace(y).astype(y, dtype)
 
-    function.formula = formula
+    function.formula = formula  # type: ignore[attr-defined]
     return function
 
 
@@ -300,7 +294,7 @@ def vectorwise(*names: str) -> Any:
 
     def decorate(formula: Any) -> Any:
         @functools.wraps(formula)
-        def function(*args, **kwargs):  # type: ignore[no-untyped-def]
+        def function(*args, **kwargs):
             if len(args) < len(names):  # arrays given by keyword
                 given = [kwargs.pop(n) for n in names[len(args) :] if n in kwargs]
                 args = (*args, *given)
@@ -314,7 +308,7 @@ def vectorwise(*names: str) -> Any:
                 y = formula(*arrays, *args[len(names) :], **kwargs)
             return y if y.dtype == dtype else namespace(y).astype(y, dtype)
 
-        function.formula = formula
+        function.formula = formula  # type: ignore[attr-defined]
         return function
 
     return decorate

@@ -35,7 +35,8 @@ def _first_maximum(x: Any, axis: int = -1) -> Any:
 def maxout(x: Any, num_pieces: int, axis: int = -1) -> Any:
     r"""Maximum of each group of `num_pieces` consecutive entries, ``(d k)->(d)``.
 
-    :math:`f(x)_i=\max_{j\le k}x_{ik+j}`, where the entries are the linear maps :math:`w_{ij}^Tx+b_{ij}`.
+    :math:`f(x)_i=\max_{j<k}x_{ik+j}`, where the entries are linear maps :math:`w_{ij}^Tu+b_{ij}` of
+    the layer's input.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def maxout_vjp(dy: Any, x: Any, num_pieces: int, axis: int = -1) -> Any:
 
 
 def _exponentials(x: Any, axis: int, temperature: float, exact: bool) -> tuple[Any, Any, Any]:
-    """Return d = (x - max x)/T, its rounding error e where `exact`, and the exponential of d + e."""
+    """Return d = (x - max x)/T, its rounding error e where `exact`, and exp(d + e)."""
     axis_index(x, axis)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive; got {temperature!r}")
@@ -145,7 +146,9 @@ def softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
 
 @vectorwise("dy", "x")
 def softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
-    r"""Pull a gradient back through :func:`softmax`, :math:`dx=p\odot(dy-p^Tdy)/T`, ``(k),(k)->(k)``.
+    r"""Pull a gradient back through :func:`softmax`, ``(k),(k)->(k)``.
+
+    :math:`dx=p\odot(dy-p^Tdy)/T` with :math:`p` the softmax of `x`.
 
     The result does not change when a constant is added to `dy`; with the entry of the largest
     probability as that constant nothing cancels when p is nearly one-hot.
@@ -197,7 +200,9 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
 
 @vectorwise("dy", "x")
 def log_softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
-    r"""Pull a gradient back through :func:`log_softmax`, :math:`dx=(dy-p\sum dy)/T`, ``(k),(k)->(k)``.
+    r"""Pull a gradient back through :func:`log_softmax`, ``(k),(k)->(k)``.
+
+    :math:`dx=(dy-p\sum_jdy_j)/T` with :math:`p` the softmax of `x`.
 
     The entries add up to 0. This gives the one of the largest probability, where the formula
     would subtract equal numbers when p is nearly one-hot.

@@ -126,7 +126,7 @@ def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:
 
 @elementwise
 def leaky_relu_grad(x: Any, negative_slope: Any = 0.01) -> Any:
-    r"""Derivative of :func:`leaky_relu`: 1 for :math:`x>0`, else :math:`a`; :math:`f'(0)=a` as in torch.
+    r"""Derivative of :func:`leaky_relu`: 1 for :math:`x>0`, else :math:`a`, at 0 too, as in torch.
 
     Examples
     --------
@@ -334,7 +334,9 @@ def crelu(x: Any, axis: int = -1) -> Any:
 
 @vectorwise("dy", "x")
 def crelu_vjp(dy: Any, x: Any, axis: int = -1) -> Any:
-    r"""Pull a gradient back through :func:`crelu`: :math:`dx=dy_1[x>0]-dy_2[x<0]`, ``(2d),(d)->(d)``.
+    r"""Pull a gradient back through :func:`crelu`, ``(2d),(d)->(d)``.
+
+    :math:`dx=dy_1[x>0]-dy_2[x<0]` with the two halves of `dy`.
 
     Examples
     --------

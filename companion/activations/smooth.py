@@ -96,7 +96,7 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     ----------
     x : array of real numbers
     alpha : float, default 1.0
-        The value approached on the left is :math:`-\alpha`. At :math:`\alpha\ne1` there is a kink at 0.
+        The value approached on the left is :math:`-\alpha`. Where it is not 1, 0 is a kink.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
 
 @elementwise
 def elu_grad(x: Any, alpha: Any = 1.0) -> Any:
-    r"""Derivative of :func:`elu`: 1 for :math:`x>0`, else :math:`\alpha e^x=f(x)+\alpha`; at 0 it is α.
+    r"""Derivative of :func:`elu`: 1 for :math:`x>0`, else :math:`\alpha e^x=f(x)+\alpha`, α at 0.
 
     The literal :math:`f(x)+\alpha` cancels to 0 below -17 in float32.
 
@@ -177,10 +177,10 @@ def celu_grad(x: Any, alpha: Any = 1.0) -> Any:
 
 @elementwise
 def selu(x: Any) -> Any:
-    r"""Scaled ELU, :math:`f(x)=\lambda\,\mathrm{ELU}_\alpha(x)` with :math:`\lambda=1.0507`, :math:`\alpha=1.6733`.
+    r"""Scaled ELU, :math:`f(x)=\lambda\,\mathrm{ELU}_\alpha(x)`.
 
-    With weights of mean 0 and variance :math:`1/n_{in}` the layers' means and variances are drawn to
-    0 and 1.
+    With :math:`\lambda=1.0507`, :math:`\alpha=1.6733` and weights of mean 0 and variance
+    :math:`1/n_{in}` the means and variances of the layers are drawn to 0 and 1.
 
     Parameters
     ----------
@@ -275,7 +275,9 @@ def _gated_slope(z: Any, e: Any, w: Any) -> Any:
 
 @elementwise
 def swish(x: Any, beta: Any = 1.0) -> Any:
-    r"""Swish, :math:`f(x)=x\,\sigma(\beta x)`: :math:`x/2` at :math:`\beta=0`, ReLU as :math:`\beta\to\infty`.
+    r"""Swish, :math:`f(x)=x\,\sigma(\beta x)`.
+
+    It is :math:`x/2` at :math:`\beta=0` and tends to ReLU as :math:`\beta\to\infty`.
 
     Parameters
     ----------
@@ -304,7 +306,7 @@ def swish(x: Any, beta: Any = 1.0) -> Any:
 
 @elementwise
 def swish_grad(x: Any, beta: Any = 1.0) -> Any:
-    r"""Derivative of :func:`swish` in `x`, :math:`\sigma(z)(1+z\,\sigma(-z))` with :math:`z=\beta x`.
+    r"""Derivative of :func:`swish` in `x`, :math:`\sigma(z)(1+z\,\sigma(-z))` at :math:`z=\beta x`.
 
     Examples
     --------
@@ -322,7 +324,7 @@ def swish_grad(x: Any, beta: Any = 1.0) -> Any:
 
 @elementwise
 def swish_grad_beta(x: Any, beta: Any = 1.0) -> Any:
-    r"""Derivative of :func:`swish` in its slope, :math:`\partial f/\partial\beta=x^2\sigma(z)\,\sigma(-z)`.
+    r"""Derivative of :func:`swish` in β, :math:`x^2\sigma(z)\,\sigma(-z)` at :math:`z=\beta x`.
 
     Computed as :math:`(x/(2\cosh(z/2)))^2`, which loses nothing in the tail.
 
@@ -365,9 +367,9 @@ def hardswish(x: Any) -> Any:
 
 @elementwise
 def hardswish_grad(x: Any) -> Any:
-    r"""Derivative of :func:`hardswish`: :math:`(2x+3)/6` for :math:`-3<x<3`, 0 to the left, 1 to the right.
+    r"""Derivative of :func:`hardswish`: :math:`(2x+3)/6` for :math:`-3<x<3`, else 0 or 1.
 
-    At the kinks the outer piece's value, 0 at -3 and 1 at 3.
+    At the kinks it has the outer piece's value, 0 at -3 and 1 at 3.
 
     Examples
     --------
@@ -427,7 +429,7 @@ def mish_grad(x: Any) -> Any:
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:
-    r"""Gaussian error linear unit, :math:`f(x)=x\,\Phi(x)` with the normal distribution function Φ.
+    r"""Gaussian error linear unit, :math:`f(x)=x\,\Phi(x)`, Φ the normal distribution function.
 
     Parameters
     ----------
@@ -540,7 +542,7 @@ def _gated_vjp(dy: Any, x: Any, axis: int, gate: Any, gate_grad: Any) -> Any:
 
 @vectorwise("x")
 def glu(x: Any, axis: int = -1) -> Any:
-    r"""Gated linear unit, :math:`f([a,b])=a\,\sigma(b)` of the two halves of an axis, ``(2d)->(d)``.
+    r"""Gated linear unit, :math:`f([a,b])=a\,\sigma(b)` of the halves of an axis, ``(2d)->(d)``.
 
     Parameters
     ----------

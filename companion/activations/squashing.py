@@ -172,8 +172,8 @@ def sigmoid(x: Any) -> Any:
 def sigmoid_grad(x: Any) -> Any:
     r"""Derivative of :func:`sigmoid`, :math:`\sigma'(x)=\sigma(x)\,\sigma(-x)\le\tfrac14`.
 
-    Computed as :math:`t/(1+t)^2` with :math:`t=e^{-|x|}`. The usual :math:`\sigma(1-\sigma)` is 0 from
-    x = 17 on in float32, where the derivative is 4e-8.
+    Computed as :math:`t/(1+t)^2` with :math:`t=e^{-|x|}`. The usual :math:`\sigma(1-\sigma)` is 0
+    from x = 17 on in float32, where the derivative is 4e-8.
 
     Examples
     --------

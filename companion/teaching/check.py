@@ -489,7 +489,9 @@ def check_function(mine, reference, inputs, *, rtol=1e-9):
 
 def _outputs(function, args):
     """Call with copies of the arrays; return a list of NumPy arrays, or in words what is raised."""
-    args = [np.array(to_numpy(a)) if isinstance(a, list) or hasattr(a, "dtype") else a for a in args]
+    args = [
+        np.array(to_numpy(a)) if isinstance(a, list) or hasattr(a, "dtype") else a for a in args
+    ]
     try:
         y = function(*args)
     except Exception as error:

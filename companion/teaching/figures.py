@@ -30,7 +30,7 @@ CSS_DPI = 96
 VEGALITE = "application/vnd.vegalite.v5+json"  # the newest that JupyterLab draws
 
 
-_stored_as_png = WeakSet()
+_stored_as_png: WeakSet[Figure] = WeakSet()
 
 
 def use_style():
