@@ -172,8 +172,8 @@ def test_causes_of_dead_units(ledger, start, spiked):
         holds=max(before.values()) < 0.1 and min(spike.values()) > 0.4 and min(bad.values()) == 1,
         measured="median share of dead units in layer 2, clusters and digits: "
         f"{before['clusters']:.2f} and {before['digits']:.2f} as drawn, {spike['clusters']:.2f} "
-        f"and {spike['digits']:.2f} after one update at a rate of 100; all as drawn with weights of "
-        "mean $-0.2$",
+        f"and {spike['digits']:.2f} after one update at a rate of 100; all as drawn with weights "
+        "of mean $-0.2$",
     )
 
 
