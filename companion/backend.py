@@ -241,14 +241,11 @@ def elementwise(formula: Any) -> Any:
             # a kernel's options are numbers: an array, such as learned slopes, takes the formula
             arrays = any(is_torch(a) for a in (*args, *kwargs.values()))
             kernel = None if arrays else _torch_kernels(x.dtype).get(name)
-            y = (kernel or formula)(x, *args, **kwargs)
-        else:
-            with np.errstate(all="ignore"):
-                if type(x) is np.ndarray and x.size > BLOCK:
-                    y = _in_blocks(formula, x, args, kwargs)
-                else:
-                    y = formula(x, *args, **kwargs)
-        return y if y.dtype == dtype else namespace(y).astype(y, dtype)
+            return _cast((kernel or formula)(x, *args, **kwargs), dtype)
+        with np.errstate(all="ignore"):
+            if type(x) is np.ndarray and x.size > BLOCK:
+                return _cast(_in_blocks(formula, x, args, kwargs), dtype)
+            return _cast(formula(x, *args, **kwargs), dtype)
 
     function.formula = formula  # type: ignore[attr-defined]
     return function
@@ -267,6 +264,12 @@ def _parameter(value: Any, name: str, x: Any) -> Any:
     if isinstance(value, (list, tuple, np.ndarray)) and not is_torch(x):
         value = as_float(value, name)[0]
     if hasattr(value, "dtype") and namespace(value) is namespace(x):
+        sizes = zip(value.shape[::-1], x.shape[::-1], strict=False)
+        if any(a != b and 1 not in (a, b) for a, b in sizes):
+            raise ValueError(
+                f"{name} must broadcast against x of shape {tuple(x.shape)}; "
+                f"got shape {tuple(value.shape)}"
+            )
         return namespace(x).astype(value, x.dtype)
     raise TypeError(
         f"{name} must be a real number or an array of x's library; got {type(value).__name__}"
@@ -274,6 +277,10 @@ def _parameter(value: Any, name: str, x: Any) -> Any:
 
 
 _NUMPY_FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def _cast(y: Any, dtype: Any) -> Any:
+    return y if y.dtype == dtype else namespace(y).astype(y, dtype)
 
 
 def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
@@ -305,8 +312,7 @@ def vectorwise(*names: str) -> Any:
             if len({namespace(a) for a in arrays}) > 1:
                 raise TypeError(f"{' and '.join(names)} must be arrays of one library")
             with nullcontext() if is_torch(arrays[0]) else np.errstate(all="ignore"):
-                y = formula(*arrays, *args[len(names) :], **kwargs)
-            return y if y.dtype == dtype else namespace(y).astype(y, dtype)
+                return _cast(formula(*arrays, *args[len(names) :], **kwargs), dtype)
 
         function.formula = formula  # type: ignore[attr-defined]
         return function
@@ -321,12 +327,25 @@ def axis_index(x: Any, axis: int) -> int:
     return axis % x.ndim
 
 
+def check_shape(x: Any, shape: tuple[int, ...], name: str) -> None:
+    """Say so if `x` does not have the shape it must have."""
+    if tuple(x.shape) != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}; got {tuple(x.shape)}")
+
+
+def positive(value: Any, name: str) -> Any:
+    """Return a parameter that must be positive; the entries of an array are not looked at."""
+    if isinstance(value, (float, int)) and not value > 0:
+        raise ValueError(f"{name} must be positive; got {value!r}")
+    return value
+
+
 def pieces(x: Any, count: int, axis: int) -> list[Any]:
     """Cut `x` into `count` equal pieces along `axis`, as views."""
     axis = axis_index(x, axis)
     if count < 1 or x.shape[axis] % count:
         raise ValueError(
-            f"axis {axis} must have a multiple of {count} entries; got shape {tuple(x.shape)}"
+            f"x must have a multiple of {count} entries on axis {axis}; got shape {tuple(x.shape)}"
         )
     n = x.shape[axis] // count
     before = (slice(None),) * axis
@@ -349,6 +368,7 @@ def _torch_kernels(dtype: Any) -> dict[str, Any]:
         "relu": torch.relu,
         "relu6": F.relu6,
         "leaky_relu": lambda x, negative_slope=0.01: F.leaky_relu(x, negative_slope),
+        "prelu": lambda x, weight: F.leaky_relu(x, weight),
         "elu": F.elu,
         "selu": F.selu,
         # torch's threshold of 20 costs up to 6e5 ULP in float64; from 40 on softplus(x) = x
@@ -359,7 +379,7 @@ def _torch_kernels(dtype: Any) -> dict[str, Any]:
     if dtype == torch.float32:  # their backward keeps 1/6 and 1/alpha in float32 for float64 too
         kernels |= {
             "hardsigmoid": F.hardsigmoid,
-            "celu": F.celu,
+            "celu": lambda x, alpha=1.0: F.celu(x, positive(alpha, "alpha")),
         }
     _KERNELS[dtype] = kernels
     return kernels
@@ -421,34 +441,33 @@ def gaussian(x: Any) -> Any:
     rest, l(x + h), is small: :math:`e^{-x^2/2} = e^{-h^2/2}\,e^{-l(x+h)/2}`.
     """
     xp = namespace(x)
-    x = clip(x, -40.0, 40.0)  # the result is 0 beyond, in float64 too
+    x = clip(widen(x), -40.0, 40.0)  # the result is 0 beyond, in float64 too
     h = xp.round(x * 64) / 64
     return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (x - h) * (x + h))
 
 
 def product(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return a*b as p + e: the rounded product and, on NumPy, its rounding error.
+    """Return a*b as p + e: the rounded product and, on NumPy in float64, its rounding error.
 
     An exponential multiplies the rounding error of its argument by that argument, up to 745,
-    so a scaled argument needs both parts. On torch e is 0.0: there the bar is 4(1 + κ) ULP,
-    which the plain product meets, and every pass over memory counts.
+    so a scaled argument needs both parts. Float32 is multiplied in float64, where e does not
+    matter. On torch e is 0.0 too: there the bar is 4(1 + κ) ULP, which the plain product meets,
+    and every pass over memory counts.
     """
+    if not isinstance(a, (np.ndarray, np.generic)):
+        return a * b, 0.0
+    if a.dtype == np.float32:
+        return widen(a) * b, 0.0
     p = a * b
-    if not isinstance(p, (np.ndarray, np.generic)):
-        return p, 0.0
-    if p.dtype == np.float32:
-        return rounded(lambda a: a * np.asarray(b, np.float64), a)
     (a1, a2), (b1, b2) = _split(a), _split(b)
     return p, a2 * b2 - (((p - a1 * b1) - a2 * b1) - a1 * b2)
 
 
-def rounded(formula: Any, x: Any) -> tuple[Any, Any]:
-    """Return formula(x) as z + e, see :func:`product`; on NumPy for float32 only."""
-    if not isinstance(x, (np.ndarray, np.generic)):
-        return formula(x), 0.0
-    exact = formula(x.astype(np.float64))
-    z = exact.astype(np.float32)
-    return z, (exact - z).astype(np.float32)
+def widen(x: Any) -> Any:
+    """Return float32 as float64 on NumPy, where the bar leaves a long formula no rounding."""
+    if isinstance(x, (np.ndarray, np.generic)) and x.dtype == np.float32:
+        return x.astype(np.float64)
+    return x
 
 
 def _split(a: Any) -> tuple[Any, Any]:

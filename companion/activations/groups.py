@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from companion.backend import axis_index, is_torch, namespace, product, vectorwise
+from companion.backend import axis_index, check_shape, is_torch, namespace, product, vectorwise
 
 
 def _groups(x: Any, num_pieces: int, axis: int) -> Any:
@@ -79,9 +79,10 @@ def maxout_vjp(dy: Any, x: Any, num_pieces: int, axis: int = -1) -> Any:
     """
     xp = namespace(x)
     groups = _groups(x, num_pieces, axis)
-    dy = xp.moveaxis(dy, axis_index(x, axis), -1)
-    if dy.shape != groups.shape[:-1]:
-        raise ValueError(f"dy must have the shape of the output of maxout; got {tuple(dy.shape)}")
+    shape = list(x.shape)
+    shape[axis] //= num_pieces
+    check_shape(dy, tuple(shape), "dy")
+    dy = xp.moveaxis(dy, axis, -1)
     dx = dy[..., None] * xp.astype(_first_maximum(groups), x.dtype)
     dx = xp.reshape(dx, (*dx.shape[:-2], dx.shape[-2] * num_pieces))  # -1 fails on no entries
     return xp.moveaxis(dx, -1, axis)
@@ -158,6 +159,7 @@ def softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -> An
     >>> softmax_vjp([1.0, 0.0], [0.0, 0.0])
     array([ 0.25, -0.25])
     """
+    check_shape(dy, x.shape, "dy")
     xp = namespace(x)
     p = _softmax(x, axis, temperature)
     top = xp.astype(_first_maximum(x, axis), x.dtype)
@@ -212,6 +214,7 @@ def log_softmax_vjp(dy: Any, x: Any, axis: int = -1, temperature: float = 1.0) -
     >>> log_softmax_vjp([1.0, 0.0], [0.0, 0.0])
     array([ 0.5, -0.5])
     """
+    check_shape(dy, x.shape, "dy")
     xp = namespace(x)
     p = _softmax(x, axis, temperature)
     dx = (dy - p * xp.sum(dy, axis=axis, keepdims=True)) / temperature

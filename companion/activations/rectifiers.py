@@ -8,6 +8,7 @@ from companion.activations.squashing import unit_step
 from companion.backend import (
     as_float,
     axis_index,
+    check_shape,
     clip,
     elementwise,
     like,
@@ -137,6 +138,7 @@ def leaky_relu_grad(x: Any, negative_slope: Any = 0.01) -> Any:
     return positive + negative_slope * (1 - positive)
 
 
+@elementwise
 def prelu(x: Any, weight: Any) -> Any:
     r"""Parametric ReLU, :math:`f(x)=\max(x,0)+a\min(x,0)` with a learned slope :math:`a`.
 
@@ -161,9 +163,10 @@ def prelu(x: Any, weight: Any) -> Any:
     >>> prelu([-1.0, 2.0], 0.25)
     array([-0.25,  2.  ])
     """
-    return leaky_relu(x, weight)
+    return positive_part(x) + weight * negative_part(x)
 
 
+@elementwise
 def prelu_grad(x: Any, weight: Any) -> Any:
     r"""Derivative of :func:`prelu` in `x`: 1 for :math:`x>0`, else :math:`a`.
 
@@ -172,7 +175,8 @@ def prelu_grad(x: Any, weight: Any) -> Any:
     >>> prelu_grad([-1.0, 2.0], 0.25)
     array([0.25, 1.  ])
     """
-    return leaky_relu_grad(x, weight)
+    positive = unit_step(x)
+    return positive + weight * (1 - positive)
 
 
 @elementwise
@@ -343,9 +347,8 @@ def crelu_vjp(dy: Any, x: Any, axis: int = -1) -> Any:
     >>> crelu_vjp([1.0, 1.0, 5.0, 5.0], [-1.0, 2.0])
     array([-5.,  1.])
     """
-    if dy.shape[axis] != 2 * x.shape[axis]:
-        raise ValueError(
-            f"dy must have {2 * x.shape[axis]} entries on axis {axis}; got shape {tuple(dy.shape)}"
-        )
+    shape = list(x.shape)
+    shape[axis_index(x, axis)] *= 2
+    check_shape(dy, tuple(shape), "dy")
     first, second = pieces(dy, 2, axis)
     return first * unit_step(x) - second * unit_step(-x)

@@ -13,6 +13,7 @@ from companion.activations.squashing import (
     unit_step,
 )
 from companion.backend import (
+    check_shape,
     clip,
     elementwise,
     gaussian,
@@ -21,10 +22,11 @@ from companion.backend import (
     ndtr,
     negative_part,
     pieces,
+    positive,
     positive_part,
     product,
-    rounded,
     vectorwise,
+    widen,
 )
 
 #: The pair that makes mean 0 and variance 1 a fixed point (Klambauer et al. 2017).
@@ -160,6 +162,7 @@ def celu(x: Any, alpha: Any = 1.0) -> Any:
     >>> celu([-1.0, 2.0], alpha=2.0)
     array([-0.78693868,  2.        ])
     """
+    alpha = positive(alpha, "alpha")
     return positive_part(x) + alpha * namespace(x).expm1(negative_part(x) / alpha)
 
 
@@ -172,7 +175,7 @@ def celu_grad(x: Any, alpha: Any = 1.0) -> Any:
     >>> celu_grad([-1.0, 0.0, 2.0], alpha=2.0)
     array([0.60653066, 1.        , 1.        ])
     """
-    return namespace(x).exp(negative_part(x) / alpha)
+    return namespace(x).exp(negative_part(x) / positive(alpha, "alpha"))
 
 
 @elementwise
@@ -253,13 +256,13 @@ def silu_grad(x: Any) -> Any:
     >>> silu_grad([0.0, 2.0])
     array([0.5       , 1.09078425])
     """
-    x = _bounded(x)
+    x = _bounded(widen(x))
     return _gated_slope(x, 0.0, x)
 
 
 def _gate(z: Any, e: Any) -> Any:
     """Return the sigmoid of z + e, where e is the rounding error of z."""
-    if isinstance(e, float):
+    if type(e) is float:
         return sigmoid(z)
     p, q = exponentials(z)
     return p / (p + q) * (1 + e * (q / (p + q)))
@@ -270,7 +273,7 @@ def _gated_slope(z: Any, e: Any, w: Any) -> Any:
     p, q = exponentials(z)
     r = p + q
     slope = p * (p + q * (1 + w)) / (r * r)
-    return slope if isinstance(e, float) else slope * (1 + e * q / r)
+    return slope if type(e) is float else slope * (1 + e * q / r)
 
 
 @elementwise
@@ -317,7 +320,7 @@ def swish_grad(x: Any, beta: Any = 1.0) -> Any:
     p, q = exponentials(z)
     s = p + q
     slope = p * (p + q * (1 + z)) / (s * s)
-    if isinstance(e, float):
+    if type(e) is float:
         return slope
     return slope + e * (p * q / (s * s)) * (2 + z * ((q - p) / s))  # e f'' of the silu
 
@@ -422,7 +425,7 @@ def mish_grad(x: Any) -> Any:
     >>> mish_grad([0.0, 2.0])
     array([0.6       , 1.06931793])
     """
-    x = _bounded(x)
+    x = _bounded(widen(x))
     p, q = exponentials(x)
     m = p * (p + 2 * q) + 2 * q * q
     return p * (p * p * (p + 4 * q) + q * q * (p * (6 + 4 * x) + 4 * q * (1 + x))) / (m * m)
@@ -493,7 +496,8 @@ _CUBIC = 0.044715
 def _cubic(x: Any) -> tuple[Any, Any]:
     """Return z + e = 2 sqrt(2/pi) (x + 0.044715 x^3), rounded value and rounding error."""
     if is_torch(x) or x.dtype == namespace(x).float32:
-        return rounded(lambda x: _C * x * (1 + _CUBIC * x * x), x)
+        x = widen(x)
+        return _C * x * (1 + _CUBIC * x * x), 0.0
     square, e_square = product(x, x)
     w, e_w = product(square, _CUBIC)
     v = 1 + w
@@ -535,8 +539,7 @@ _GELU = {
 
 def _gated_vjp(dy: Any, x: Any, axis: int, gate: Any, gate_grad: Any) -> Any:
     a, b = pieces(x, 2, axis)
-    if dy.shape != a.shape:
-        raise ValueError(f"dy must have shape {tuple(a.shape)}; got {tuple(dy.shape)}")
+    check_shape(dy, a.shape, "dy")
     return namespace(x).concat([dy * gate(b), dy * a * gate_grad(b)], axis=axis)
 
 
