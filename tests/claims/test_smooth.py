@@ -103,13 +103,13 @@ def test_elu_unit_far_left_does_not_move(ledger):
         for name, data in tasks().items():
             net = mlp(data[0].shape[1], 2, ELU)
             start = kill(net, net.init(np.random.default_rng(1), 10), data[0], 1, 16, depth)
-            end, _ = train(net, start, data, 0.1, 300)
+            end, _ = train(net, start, data, 0.1, 200)
             change = abs(net.unpack(to_numpy(end - start))["0.weight"][..., :16])
             moved[depth, name] = change.max() if depth > 1 else change.max((1, 2)).min()
     ledger(
         "ACT-42",
         holds=all(moved[0.05, n] > 0.01 and moved[40.0, n] < 1e-12 for n in tasks()),
-        measured="300 updates move the weights of units that are below $-40$ on all data by less "
+        measured="200 updates move the weights of units that are below $-40$ on all data by less "
         "than $10^{-12}$ (clusters and digits, ten seeds), where units just below 0 move by more "
         "than 0.01",
     )
@@ -149,14 +149,14 @@ def rademacher(shape, *, rng):
 
 
 def test_selu_needs_no_normal_weights(ledger):
-    x = array(np.random.default_rng(0).standard_normal((100, 200)))
+    x = array(np.random.default_rng(0).standard_normal((50, 200)))
     seen = {}
     for name, init in {
         "normal": initializers.lecun_normal,
         "uniform": partial(initializers.kaiming_uniform, gain=1.0),
         r"$\pm1$": rademacher,
     }.items():
-        layers = [f for _ in range(40) for f in (Linear(200, 200, init), SELU())]
+        layers = [f for _ in range(30) for f in (Linear(200, 200, init), SELU())]
         net = Sequential(*layers)
         y, _ = net.forward(net.init(np.random.default_rng(1), 10), x)
         y = to_numpy(y)
@@ -165,7 +165,7 @@ def test_selu_needs_no_normal_weights(ledger):
     ledger(
         "ACT-46",
         holds=all(m < 0.1 and abs(v - 1) < 0.1 and 0.3 < s < 0.5 for m, v, s in seen.values()),
-        measured="variance and skewness after 40 layers of 200 units: "
+        measured="variance and skewness after 30 layers of 200 units: "
         + ", ".join(f"{v:.2f} and {s:.2f} with {n} weights" for n, (_, v, s) in seen.items())
         + " (ten seeds)",
     )
@@ -176,16 +176,16 @@ def test_deep_selu_and_relu(ledger):
     arms = {"SELU": (SELU, 1.0), "ReLU": (ReLU, 1.0), "ReLU with He weights": (ReLU, math.sqrt(2))}
     for name, data in tasks().items():
         for arm, (activation, gain) in arms.items():
-            net = mlp(data[0].shape[1], 30, activation, gain=gain)
+            net = mlp(data[0].shape[1], 20, activation, gain=gain)
             start = net.init(np.random.default_rng(1), 10)
             end, _ = train(net, start, data, 0.02, 100)
             right[name, arm] = np.median(to_numpy(accuracy(net, end, *data)))
     ledger(
         "ACT-47",
-        measured="median training accuracy of ten seeds, 30 layers of 32 units without "
+        measured="median training accuracy of ten seeds, 20 layers of 32 units without "
         "normalisation, 100 updates at rate 0.02: "
         + "; ".join(
-            n + " " + ", ".join(f"{right[n, arm]:.1f} with {arm}" for arm in arms) for n in tasks()
+            n + ", " + ", ".join(f"{right[n, arm]:.2f} with {arm}" for arm in arms) for n in tasks()
         ),
     )
 
@@ -235,41 +235,35 @@ def test_swish_between_linear_and_relu(ledger):
     )
 
 
-def correlation_map(function, derivative, q):
-    """Return c -> next layer's correlation, at the edge of chaos with fixed variance q.
+def swish_correlation(c, q=1.0):
+    """Map the correlation of two inputs to that one layer on, at the edge of chaos.
 
-    There the weights have variance 1/E[f'(z)²] over the inputs, for z ~ N(0, q), and the biases
-    what is missing to q.
+    There the weights have variance 1/E[f'(z)²], z ~ N(0, q), and the biases what is missing to q.
     """
-    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
     z = math.sqrt(q) * nodes
-    w = 1 / (weights @ at(derivative, z) ** 2)
-    b = q - w * (weights @ at(function, z) ** 2)
-    assert b >= -1e-12
+    w = 1 / (weights @ at(act.silu_grad, z) ** 2)
+    b = q - w * (weights @ at(act.silu, z) ** 2)
+    assert b > 0
+    other = at(act.silu, c * z[:, None] + math.sqrt(1 - c * c) * z) @ weights
+    return (b + w * (weights @ (at(act.silu, z) * other))) / q
 
-    def step(c):
-        other = c * z[:, None] + math.sqrt(1 - c * c) * z
-        return (b + w * (weights @ (at(function, z)[:, None] * at(function, other)) @ weights)) / q
 
-    return step
+def relu_correlation(c):
+    """Do the same for ReLU with He weights: the arc-cosine kernel."""
+    return (math.sqrt(1 - c * c) + c * (math.pi - math.acos(c))) / math.pi
 
 
 def test_swish_at_the_edge_of_chaos(ledger):
-    left = {}
-    for name, f, grad in (
-        ("swish", act.silu, act.silu_grad),
-        ("ReLU", act.relu, act.relu_grad),
-    ):
-        step, c = correlation_map(f, grad, 1.0), 0.5
-        for _ in range(50):
-            c = step(min(c, 1.0))
-        left[name] = 1 - c
+    swish = relu = 0.5
+    for _ in range(50):
+        swish, relu = swish_correlation(swish), relu_correlation(relu)
     ledger(
         "ACT-60",
-        holds=left["swish"] > 3 * left["ReLU"],
-        measured=f"of a correlation of 0.5 between two inputs, $1-c$ after 50 layers is "
-        f"{left['swish']:.3f} with swish and {left['ReLU']:.3f} with ReLU",
+        holds=1 - swish > 3 * (1 - relu),
+        measured="two inputs start with a correlation $c=0.5$; after 50 layers at the edge of "
+        f"chaos $1-c$ is {1 - swish:.3f} with swish and {1 - relu:.3f} with ReLU",
     )
 
 
@@ -284,10 +278,13 @@ def test_swish_in_shallow_networks(ledger):
             ratio[name, depth] = n[0] / n[1]
     ledger(
         "ACT-61",
-        holds=all(0.5 < r.mean() < 2 for r in ratio.values()),
+        holds=all(0.6 < r.mean() < 1.5 for r in ratio.values()),
         measured="updates to 25 % training error over those of ReLU, each at its best rate, mean "
         "and 95 % interval of ten seeds: "
-        + ", ".join(f"{interval(r)} with {d} hidden on {n}" for (n, d), r in ratio.items()),
+        + ", ".join(
+            f"{interval(r)} on {n} with {d} hidden layer{'s'[: d - 1]}"
+            for (n, d), r in ratio.items()
+        ),
     )
 
 
