@@ -63,7 +63,7 @@ def assert_close(got: Any, exact: Exact, dtype: str, library: str, row: Row, win
         bar = np.where(excused, bar, np.minimum(bar, 8))
     i = np.unravel_index(np.argmax(error / bar), error.shape)
     assert error[i] <= bar[i], (
-        f"{row.name} at {exact.x[i[: exact.x.ndim]]}: got {got[i]!r} for {exact.high[i]!r}, "
+        f"{row.name} at {exact.x[i[0]]}: got {got[i]!r} for {exact.high[i]!r}, "
         f"off by {error[i]:.3g} ULP where {bar[i]:.3g} are allowed"
     )
 
@@ -159,6 +159,17 @@ def check_vjp(row: Row, setting: int, dtype: str, library: str, device: str = "c
         f"{row.name}_vjp at x = {exact.x[i]}, dy = {dy[i]}: got {got[i]} for {exact.high[i]}, "
         f"off by {error[i]:.3g} eps by norm"
     )
+
+
+def check_tie(row: Row, setting: int, library: str, device: str = "cpu") -> None:
+    """The first of equal entries takes the gradient."""
+    n = row.parameters[setting]["num_pieces"]
+    dy = np.array([[1.0, 2.0], [3.0, 4.0]])
+    expected = np.zeros((2, 2 * n))
+    expected[:, ::n] = dy
+    x = np.zeros((2, 2 * n))
+    got = call(row.grad, dy, x, library=library, device=device, **row.parameters[setting])
+    np.testing.assert_array_equal(got, expected)
 
 
 def check_autograd(row: Row, setting: int, device: str = "cpu") -> None:

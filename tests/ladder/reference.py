@@ -229,7 +229,9 @@ def ulps(got: np.ndarray, exact: Exact, dtype: str, flush: float) -> np.ndarray:
     tiny, eps = float(info.tiny), float(info.eps)
     error = absolute(got, exact)
     size = np.abs(exact.high)
-    return error / np.where(size < flush * tiny, tiny, eps * 2.0 ** (np.frexp(size)[1] - 1))
+    unit = np.where(size < flush * tiny, tiny, eps * 2.0 ** (np.frexp(size)[1] - 1))
+    with np.errstate(over="ignore"):
+        return error / unit
 
 
 def absolute(got: np.ndarray, exact: Exact) -> np.ndarray:

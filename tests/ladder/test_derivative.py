@@ -65,13 +65,9 @@ def test_straight_through_estimators(estimator, slopes, library, device):
     np.testing.assert_array_equal(got, slopes)
 
 
-@pytest.mark.parametrize("pieces", [2, 3])
-def test_the_first_takes_it_at_a_tie(pieces, library, device):
-    x, dy = np.zeros((2, 6)), np.array([[1.0, 2, 3], [4, 5, 6]])[:, : 6 // pieces]
-    got = checks.call(act.maxout_vjp, dy, x, library=library, device=device, num_pieces=pieces)
-    expected = np.zeros((2, 6))
-    expected[:, ::pieces] = dy
-    np.testing.assert_array_equal(got, expected)
+@pytest.mark.parametrize("setting", [0, 1])
+def test_the_first_takes_it_at_a_tie(setting, library, device):
+    checks.check_tie(checks.REGISTRY["maxout"], setting, library, device)
 
 
 def test_crelu_passes_nothing_at_zero(library, device):
