@@ -21,7 +21,6 @@ _LAZY = (
     "optimizers",
     "registry",
     "teaching",
-    "torch_bridge",
     "training",
 )
 
