@@ -4,7 +4,7 @@ Functions follow their input: the same formula runs on a NumPy array and on a to
 any device. What *creates* arrays asks this module for the library, the device and the dtype,
 which come from ``COMPANION_BACKEND`` (``numpy`` or ``torch``), ``COMPANION_DEVICE`` (``cpu``,
 ``cuda``, ...) and ``COMPANION_DTYPE`` (``float32`` or ``float64``), or from :func:`use`.
-This file and ``torch_bridge`` are the only ones that know there is more than one library.
+No other file knows that there is more than one library.
 """
 
 from __future__ import annotations
