@@ -107,7 +107,7 @@ def array(obj: Any, dtype: str | None = None) -> Any:
 
     Examples
     --------
-    >>> array([1.0, 2.0]).dtype.name, array([1, 2]).dtype.name
+    >>> to_numpy(array([1.0, 2.0])).dtype.name, to_numpy(array([1, 2])).dtype.name
     ('float64', 'int64')
     """
     values = np.asarray(to_numpy(obj))
