@@ -15,7 +15,7 @@ def test_sigmoid_falls_behind_with_depth(ledger):
             n = [
                 race(mlp(data[0].shape[1], depth, f, gain=gain), data, rates, steps)
                 for f, gain, rates in (
-                    (Sigmoid, 1.0, 2.0 ** np.arange(1, 5)),
+                    (Sigmoid, 1.0, 2.0 ** np.arange(0, 5)),
                     (ReLU, math.sqrt(2), 2.0 ** np.arange(-4, 3)),
                 )
             ]

@@ -180,13 +180,14 @@ def test_deep_selu_and_relu(ledger):
             start = net.init(np.random.default_rng(1), 10)
             end, _ = train(net, start, data, 0.02, 100)
             right[name, arm] = np.median(to_numpy(accuracy(net, end, *data)))
+    for name in tasks():
+        assert right[name, "SELU"] > 0.7 > 0.3 > right[name, "ReLU with He weights"]
+        assert right[name, "ReLU"] < 0.15
     ledger(
         "ACT-47",
-        measured="median training accuracy of ten seeds, 20 layers of 32 units without "
-        "normalisation, 100 updates at rate 0.02: "
-        + "; ".join(
-            n + ", " + ", ".join(f"{right[n, arm]:.2f} with {arm}" for arm in arms) for n in tasks()
-        ),
+        measured="median training accuracy of ten seeds on clusters and on digits, 20 layers of "
+        "32 units without normalisation, 100 updates at rate 0.02: above 0.7 with SELU, below "
+        "0.3 with ReLU and He weights, at chance with ReLU and SELU's weights",
     )
 
 
