@@ -428,7 +428,8 @@ def mish_grad(x: Any) -> Any:
     x = _bounded(widen(x))
     p, q = exponentials(x)
     m = p * (p + 2 * q) + 2 * q * q
-    return p * (p * p * (p + 4 * q) + q * q * (p * (6 + 4 * x) + 4 * q * (1 + x))) / (m * m)
+    n = p * (p * (p + 4 * q) + q * q * (6 + 4 * x)) + 4 * q * q * q * (1 + x)
+    return p / m * (n / m)
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:
@@ -497,7 +498,7 @@ def _cubic(x: Any) -> tuple[Any, Any]:
     """Return z + e = 2 sqrt(2/pi) (x + 0.044715 x^3), rounded value and rounding error."""
     if is_torch(x) or x.dtype == namespace(x).float32:
         x = widen(x)
-        return _C * x * (1 + _CUBIC * x * x), 0.0
+        return x * (_C + _C * _CUBIC * (x * x)), 0.0
     square, e_square = product(x, x)
     w, e_w = product(square, _CUBIC)
     v = 1 + w
@@ -517,7 +518,7 @@ def _gelu_tanh(x: Any) -> Any:
 @elementwise
 def _gelu_tanh_grad(x: Any) -> Any:
     x = _bounded(x)
-    return _gated_slope(*_cubic(x), _C * x * (1 + 3 * _CUBIC * x * x))
+    return _gated_slope(*_cubic(x), x * (_C + 3 * _C * _CUBIC * (x * x)))
 
 
 @elementwise

@@ -119,7 +119,7 @@ def main() -> None:
     for label, row in rows.items():
         for what, by_dtype in row.items():
             for dtype, e in by_dtype.items():
-                numbers = "".join(f"{'inf' if v is None else v:>10}" for v in e.values())
+                numbers = "".join(f"{np.inf if v is None else v:10.3g}" for v in e.values())
                 print(f"{label:20s}{what:12s}{dtype:9s}{numbers}")
     record = {
         "date": datetime.date.today().isoformat(),
