@@ -49,16 +49,21 @@ def ledger(request):
     return settle
 
 
+def exists(where):
+    """Tell whether the test that settled a claim is still there."""
+    file, name = where.split("::")
+    return (ROOT / file).exists() and f"def {name}(" in (ROOT / file).read_text("utf-8")
+
+
 def pytest_sessionfinish(session, exitstatus):
     settled = session.config.stash.get(SETTLED, {})
     if exitstatus or not settled or not updating(session.config):
         return
-    # Of the files that were run or are gone, only what was settled now is kept.
-    ran = {item.nodeid.split("::")[0] for item in session.items}
-    kept = {}
-    for id, entry in session.config.stash[STORED].items():
-        file = entry["where"].split("::")[0]
-        if file not in ran and (ROOT / file).exists():
-            kept[id] = entry
+    ran = {item.nodeid.split("[")[0] for item in session.items}
+    kept = {
+        id: entry
+        for id, entry in session.config.stash[STORED].items()
+        if entry["where"] not in ran and exists(entry["where"])
+    }
     entries = dict(sorted((kept | settled).items()))
     LEDGER.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -75,9 +75,17 @@ def train(net, theta, data, lr, steps, loss=losses.cross_entropy, batch_size=50,
     )
 
 
+def shuffled(data, count):
+    """Give each of `count` replicas the samples in an order of its own."""
+    x, y = map(to_numpy, data)
+    rng = np.random.default_rng(2)
+    order = np.stack([rng.permutation(len(y)) for _ in range(count)])
+    return array(x[order]), array(y[order])
+
+
 def updates_to(level, net, theta, data, optimizer, steps):
     """Count updates until the error on 300 training samples is at most `level`."""
-    some = data[0][:300], data[1][:300]
+    some = data[0][:, :300], data[1][:, :300]
     error = training.evaluate(5, error=lambda t: 1 - training.accuracy(net, t, *some))
     _, history = training.fit(
         net,
@@ -94,13 +102,19 @@ def updates_to(level, net, theta, data, optimizer, steps):
 
 
 def race(net, data, rates, steps, *, seeds=10, level=0.25, **options):
-    """Choose the learning rate on three seeds, then count updates on others."""
-    theta = net.init(np.random.default_rng(1), 3 + seeds)
+    """Choose the learning rate on five seeds, then count updates on others.
+
+    A seed has its own initial weights and its own batches.
+    """
+    theta = net.init(np.random.default_rng(1), 5 + seeds)
+    x, y = shuffled(data, 5 + seeds)
     lr = array(np.asarray(rates, float))[:, None, None]
-    pilot = updates_to(level, net, theta[:3] + 0 * lr, data, SGD(lr=lr, **options), steps)
+    optimizer = SGD(lr=lr, **options)
+    pilot = updates_to(level, net, theta[:5] + 0 * lr, (x[:5], y[:5]), optimizer, steps)
     best = np.median(pilot, axis=1).argmin()
     assert 0 < best < len(rates) - 1, f"the best rate is at the edge of {rates}"
-    return updates_to(level, net, theta[3:], data, SGD(lr=float(rates[best]), **options), steps)
+    optimizer = SGD(lr=float(rates[best]), **options)
+    return updates_to(level, net, theta[5:], (x[5:], y[5:]), optimizer, steps)
 
 
 def kill(net, theta, x, layer, units, depth=0.05):

@@ -169,11 +169,11 @@ def test_causes_of_dead_units(ledger, start, spiked):
         bad[name] = np.median(dead(net, net.init(np.random.default_rng(1), 10), data[0]))
     ledger(
         "ACT-23",
-        holds=max(before.values()) < 0.1 and min(spike.values()) > 0.4 and min(bad.values()) == 1,
+        holds=max(before.values()) < 0.1 and min(spike.values()) > 0.4 and min(bad.values()) > 0.9,
         measured="median share of dead units in layer 2, clusters and digits: "
         f"{before['clusters']:.2f} and {before['digits']:.2f} as drawn, {spike['clusters']:.2f} "
-        f"and {spike['digits']:.2f} after one update at a rate of 100; all as drawn with weights "
-        "of mean $-0.2$",
+        f"and {spike['digits']:.2f} after one update at a rate of 100; over 0.9 as drawn with "
+        "weights of mean $-0.2$",
     )
 
 
@@ -337,7 +337,7 @@ def test_speed_of_prelu(ledger):
     rates = 2.0 ** np.arange(-4, 2)
     ratio = {}
     for name, data in tasks().items():
-        n = [race(mlp(data[0].shape[1], 3, f), data, rates, 100, seeds=20) for f in (PReLU, ReLU)]
+        n = [race(mlp(data[0].shape[1], 3, f), data, rates, 150, seeds=20) for f in (PReLU, ReLU)]
         ratio[name] = n[0] / n[1]
     ledger(
         "ACT-32",
