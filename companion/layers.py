@@ -142,7 +142,7 @@ class Maxout(Linear):
 
 
 class Activation(Layer):
-    """Layer of a function of :mod:`companion.activations`, whose options it takes.
+    """Layer of a function of ``companion.activations``, whose options it takes.
 
     The backward pass is dy times ``_grad``, or ``_vjp`` where the function is not elementwise.
     """

@@ -21,15 +21,15 @@ class History:
 
     Attributes
     ----------
-    loss : array, shape (..., steps)
-        Loss of each step's batch, before the update.
-    diverged : integer array, shape (...)
+    loss : array
+        Loss of each step's batch, before the update; shape ``(..., steps)``.
+    diverged : array
         The step (from 0) whose loss was nan or inf, from which on the replica was left as it was;
-        -1 for a replica that trained to the end.
-    metrics : dict of arrays, shape (..., evaluations)
-        What the callbacks returned, by name.
-    steps : dict of integer arrays, shape (evaluations,)
-        After how many updates each metric was taken.
+        -1 for a replica that trained to the end. Shape ``(...)``.
+    metrics : dict
+        What the callbacks returned, by name, each of shape ``(..., evaluations)``.
+    steps : dict
+        After how many updates each metric was taken, by name.
     """
 
     loss: Any
