@@ -52,7 +52,8 @@ def mlp(n_in, depth, activation, *, width=32, n_out=10, **options):
 def hidden(net, theta, x, layer):
     """Return what goes into the activation of a hidden layer, counted from 1."""
     part = Sequential(*net.layers[: 2 * layer - 1])
-    return to_numpy(part.forward(theta[..., : part.size], x)[0])
+    with np.errstate(over="ignore", invalid="ignore"):  # after training at a ruinous rate
+        return to_numpy(part.forward(theta[..., : part.size], x)[0])
 
 
 def dead(net, theta, x, layer=2):
