@@ -50,8 +50,8 @@ PACKAGES = {
     "vega-embed": ("7.3.0", "BSD-3-Clause", "vega", ["vega-embed/build/vega-embed.min.js"]),
 }
 
-# The icons that the theme uses, out of the 1,400 in the Font Awesome that it brings (same version).
-# One that is missing here is taken from the theme's full font, 160 kB, and the browser test says so.
+# The icons that the theme uses, out of the 1,400 that it brings (same version).
+# One that is missing here comes from the full font, 160 kB, and the browser test says so.
 FONT_AWESOME = ("@fortawesome/fontawesome-free", "6.5.2")
 ICONS = """
 angle-down angle-left angle-right arrow-up bars bell bolt check chevron-down chevron-left

@@ -47,6 +47,7 @@ def refuse_outside_requests(app, error):
 
 def setup(app):
     app.add_config_value("comments_config", {}, "")  # set by Jupyter Book for an extension left out
+    app.add_css_file("book.css", priority=900)  # after the theme's
     app.connect("config-inited", launch_links)
     app.connect("html-page-context", describe)
     app.connect("build-finished", refuse_outside_requests)

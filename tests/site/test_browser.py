@@ -1,0 +1,149 @@
+"""Every page in Chromium, as a reader sees it."""
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+on_both = pytest.mark.parametrize(
+    "tab", [(1280, "light"), (390, "dark")], ids=["wide, light", "phone, dark"], indirect=True
+)
+
+# Run in the page: what a reader would stumble over.
+INSPECT = """async () => {
+  const found = [];
+  for (const img of document.images) {
+    img.loading = "eager";
+    try { await img.decode(); } catch { found.push(`broken image ${img.src.slice(0, 80)}`); }
+    if (!img.alt.trim()) found.push(`no alt text: ${img.src.slice(0, 80)}`);
+  }
+  const root = document.documentElement;
+  if (root.scrollWidth > root.clientWidth)
+    found.push(`${root.scrollWidth} px wide on ${root.clientWidth} px`);
+  const article = document.querySelector("article");
+  for (const node of article?.querySelectorAll("pre, code, script, .katex, textarea") ?? [])
+    node.remove();
+  const raw = article?.textContent.match(/\\$\\$?[^$\\n]{1,60}\\$|\\\\\\(.{1,40}/);
+  if (raw) found.push(`a formula as text: ${raw[0]}`);
+  return found;
+}"""
+
+
+def pages(built):
+    names = (p.relative_to(built).as_posix() for p in built.rglob("*.html"))
+    return sorted(name for name in names if not name.startswith("_static/"))
+
+
+@on_both
+def test_every_page_opens_clean(tab, built, address):
+    problems = []
+    for name in pages(built):
+        if name == "index.html":
+            continue  # leads to the front page
+        tab.problems.clear()
+        tab.goto(f"{address}/{name}", wait_until="load")
+        theme = tab.evaluate("document.documentElement.dataset.theme")
+        found = tab.evaluate(INSPECT) + tab.problems
+        if theme not in ("light", "dark"):
+            found.append(f"theme {theme!r}")
+        problems += [f"{name}: {problem}" for problem in found]
+    assert not problems, "\n".join(problems)
+
+
+@on_both
+def test_interactive_figures_move(tab, built, address):
+    seen = 0
+    for name in pages(built):
+        if 'class="chart"' not in (built / name).read_text("utf-8"):
+            continue
+        tab.goto(f"{address}/{name}")
+        for chart in tab.locator(".chart").all():
+            chart.scroll_into_view_if_needed()
+            tab.wait_for_function("c => c.classList.contains('drawn')", arg=chart.element_handle())
+            before = chart.locator("svg").first.inner_html()
+            for control in chart.locator("input, select").all():
+                assert control.evaluate("c => c.labels.length || c.ariaLabel"), f"{name}: no label"
+            control = chart.locator("input, select").first
+            if control.evaluate("c => c.tagName") == "SELECT":
+                control.select_option(index=1)
+            elif control.get_attribute("type") == "radio":
+                chart.locator("input").last.check()
+            else:
+                control.focus()
+                for _ in range(3):
+                    tab.keyboard.press("ArrowRight")
+                if chart.locator("svg").first.inner_html() == before:  # it stood at its end
+                    tab.keyboard.press("Home")
+            tab.wait_for_function(
+                "([c, old]) => c.querySelector('svg').innerHTML !== old",
+                arg=[chart.element_handle(), before],
+            )
+            seen += 1
+    assert seen >= 4, f"{seen} interactive figures"
+    assert not tab.problems, tab.problems
+
+
+def test_search_finds_a_word(tab, address):
+    tab.goto(f"{address}/search.html?q=sigmoid")
+    tab.locator("#search-results li").first.wait_for()
+    assert not tab.problems, tab.problems
+
+
+def test_dark_mode_is_a_click_away(tab, address):
+    tab.goto(f"{address}/book/intro.html")
+    light = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    for _ in range(3):
+        tab.locator(".theme-switch-button").first.click()
+    shades = {light}
+    for _ in range(3):
+        tab.locator(".theme-switch-button").first.click()
+        shades.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(shades) == 2
+
+
+class Links(HTMLParser):
+    """Targets and anchors of one page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.assets, self.ids = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.add(attrs["id"])
+        if tag == "a" and "name" in attrs:
+            self.ids.add(attrs["name"])
+        if tag == "a" and attrs.get("href"):
+            self.links.append(attrs["href"])
+        if tag in ("script", "img", "iframe", "source") and attrs.get("src"):
+            self.assets.append(attrs["src"])
+        if tag == "link" and attrs.get("href") and attrs.get("rel") != "canonical":
+            self.assets.append(attrs["href"])
+
+
+def test_no_link_is_broken(built):
+    parsed = {name: Links((built / name).read_text("utf-8")) for name in pages(built)}
+    broken = []
+    for name, page in parsed.items():
+        for target in [*page.links, *page.assets]:
+            url, anchor = urldefrag(target)
+            if urlsplit(url).scheme or url.startswith("//"):
+                if target in page.assets and not url.startswith("data:"):
+                    broken.append(f"{name}: {url} is outside")
+                continue
+            path = (
+                (built / name).parent / unquote(re.sub(r"\?.*", "", url)) if url else built / name
+            )
+            path = path.resolve()
+            if path.is_dir():
+                path /= "index.html"
+            if not path.is_file():
+                broken.append(f"{name}: {target}")
+            elif anchor and path.suffix == ".html":
+                ids = parsed[path.relative_to(built.resolve()).as_posix()].ids
+                if unquote(anchor) not in ids:
+                    broken.append(f"{name}: {target} has no such anchor")
+    assert not broken, "\n".join(broken)
