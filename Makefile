@@ -32,8 +32,9 @@ book: $(INSTALLED)  ## build the book into _build/html; any warning is an error
 test: book  ## run every test: notebooks on both backends, functions, claims, site
 	@echo "1/3 The notebooks on NumPy, against their stored outputs"
 	COMPANION_BACKEND=numpy $(NBVAL)
-	@echo "2/3 The notebooks on torch, against the same outputs"
+	@echo "2/3 The notebooks and the claims on torch, against the same outputs"
 	COMPANION_BACKEND=torch $(NBVAL)
+	COMPANION_BACKEND=torch $(PYTEST) tests/claims
 	@echo "3/3 The functions, the claims, the notebooks under a jitter, the site"
 	$(PYTEST)
 

@@ -1,0 +1,28 @@
+"""What is not in the registry, since it has no definition of one number, is tested by name."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+MODULES = ("datasets", "initializers", "losses", "network", "optimizers", "training")
+HERE = Path(__file__).parent
+
+
+def public(module):
+    """Names of the functions and classes that a module, or a module of its package, defines."""
+    for name, value in vars(module).items():
+        if not name.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value)):
+            if value.__module__.startswith(module.__name__):
+                yield name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_name_is_in_the_tests_of_its_module(name):
+    names = set(public(import_module(f"companion.{name}")))
+    assert names, "a module without public names"
+    text = (HERE / f"test_{name}.py").read_text("utf-8")
+    # the tests of losses find a gradient by grad_of(loss)
+    missing = [n for n in sorted(names) if n.removesuffix("_grad") not in text]
+    assert not missing, f"tests/test_{name}.py does not name {', '.join(missing)}"
