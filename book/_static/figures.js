@@ -25,6 +25,7 @@
     const rule = dark ? "#3d4450" : "#e4e4e4";
     return {
       axis: { labelColor: ink, titleColor: ink, domainColor: ink, tickColor: ink, gridColor: rule },
+      axisQuantitative: { gridColor: rule },
       legend: { labelColor: ink, titleColor: ink },
       header: { labelColor: ink, titleColor: ink },
       title: { color: ink },
