@@ -2,14 +2,16 @@
 
 Three comparisons in float32: ours on NumPy against torch eager, forward and forward + gradient
 (ours ``y = f(x); dx = dy * f_grad(x)``, torch's ``y = f(x); y.backward(dy)``); ours on torch
-tensors against torch's own function, eager; and both of them compiled. Names, sizes and rounds
-can be given: ``python -m benchmarks.activations relu gelu --sizes 1000 --rounds 5``.
+tensors against torch's own function, eager; and both of them compiled. What is measured is
+processor time, so that other programs count little. Names, sizes and rounds can be given: ``python -m benchmarks.activations relu gelu --sizes 1000 --rounds 5``.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +37,7 @@ class Peer(NamedTuple):
     function: Callable[..., Any]
     native: bool = True  # False: composed of several torch functions
     differentiable: bool = True
-    parameters: dict[str, Any] = {}  # what ours is called with
+    parameters: Mapping[str, Any] = MappingProxyType({})  # what ours is called with
 
 
 WEIGHT = torch.tensor([0.25])
@@ -186,8 +188,8 @@ def beside_matmul(rounds: int = 101) -> dict[str, Any]:
     w = rng.standard_normal((1024, 1024)).astype(np.float32)
     calls: dict[str, Callable[[], Any]] = {"matmul": lambda: a @ w}
     for name in ("relu", "leaky_relu", "tanh", "sigmoid", "elu"):
-        calls[name] = lambda f=getattr(act, name): f(a)
-        calls[f"{name}_grad"] = lambda f=getattr(act, f"{name}_grad"): f(a)
+        calls[name] = partial(getattr(act, name), a)
+        calls[f"{name}_grad"] = partial(getattr(act, f"{name}_grad"), a)
     return {
         "what": "256 x 1024 float32: the product with a 1024 x 1024 matrix, and activations, NumPy",
         "microseconds": medians(calls, a.size, rounds),

@@ -33,9 +33,10 @@ LARGEST = float(np.finfo(np.float32).max)
 def check(name: str, start: int = 0, stop: int = END, stride: int = 1) -> dict[str, Any]:
     """Return the worst errors of a function and its derivative over a range of bit patterns.
 
-    For each of the two: ``ulp`` and the input ``at`` it; ``kappa_ratio``, the largest error in
-    units of 4(1 + κ); ``root_eps``, the largest near a root of the derivative. A nan, or an
-    infinity, that should not be there or is missing counts as an infinite error.
+    For each of the two: ``ulp`` and the input ``at`` it; ``kappa_ratio``, a bound on the error in
+    units of 4(1 + κ), where κ counts as 0 up to 4 ULP; ``root_eps``, the largest error near a root
+    of the derivative. A nan, or an infinity, that should not be there or is missing counts as an
+    infinite error.
     """
     row = REGISTRY[name]
     worst: dict[str, Any] = {}
