@@ -3,7 +3,8 @@
 Three comparisons in float32: ours on NumPy against torch eager, forward and forward + gradient
 (ours ``y = f(x); dx = dy * f_grad(x)``, torch's ``y = f(x); y.backward(dy)``); ours on torch
 tensors against torch's own function, eager; and both of them compiled. What is measured is
-processor time, so that other programs count little. Names, sizes and rounds can be given: ``python -m benchmarks.activations relu gelu --sizes 1000 --rounds 5``.
+processor time, so that other programs count little. Names, sizes and rounds can be given:
+``python -m benchmarks.activations relu gelu --sizes 1000 --rounds 5``.
 """
 
 import argparse

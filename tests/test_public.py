@@ -13,9 +13,9 @@ HERE = Path(__file__).parent
 def public(module):
     """Names of the functions and classes that a module, or a module of its package, defines."""
     for name, value in vars(module).items():
-        if not name.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value)):
-            if value.__module__.startswith(module.__name__):
-                yield name
+        made = inspect.isfunction(value) or inspect.isclass(value)
+        if made and not name.startswith("_") and value.__module__.startswith(module.__name__):
+            yield name
 
 
 @pytest.mark.parametrize("name", MODULES)
