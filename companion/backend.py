@@ -223,31 +223,44 @@ def elementwise(formula: Any) -> Any:
     float, half precision is computed in float32. Large NumPy arrays go through the formula in
     blocks that fit the cache. On torch the library's own kernel is called where it passes the
     accuracy bar (`_torch_kernels`).
+
+    Other formulas call its attribute ``inner``, which takes a float array as it is.
     """
     name = formula.__name__
     names = tuple(inspect.signature(formula).parameters)[1:]
 
-    @functools.wraps(formula)
-    def function(x, *args, **kwargs):
-        if type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS:
-            dtype, on_torch = x.dtype, False
-        else:
-            x, dtype = as_float(x)
-            on_torch = is_torch(x)
-        if args or kwargs:
-            args = tuple(_parameter(a, n, x) for a, n in zip(args, names, strict=False))
-            kwargs = {n: _parameter(a, n, x) for n, a in kwargs.items()}
-        if on_torch:
+    def inner(x, *args, **kwargs):
+        if type(x) is np.ndarray:
+            return (formula if x.size <= BLOCK else blockwise)(x, *args, **kwargs)
+        if is_torch(x):
             # a kernel's options are numbers: an array, such as learned slopes, takes the formula
             arrays = any(is_torch(a) for a in (*args, *kwargs.values()))
             kernel = None if arrays else _torch_kernels(x.dtype).get(name)
-            return _cast((kernel or formula)(x, *args, **kwargs), dtype)
-        with np.errstate(all="ignore"):
-            if type(x) is np.ndarray and x.size > BLOCK:
-                return _cast(_in_blocks(formula, x, args, kwargs), dtype)
-            return _cast(formula(x, *args, **kwargs), dtype)
+            return (kernel or formula)(x, *args, **kwargs)
+        return formula(x, *args, **kwargs)
+
+    def blockwise(x, *args, **kwargs):
+        return _in_blocks(formula, x, args, kwargs)
+
+    def cast(x, dtype, args, kwargs):
+        return _cast(inner(x, *args, **kwargs), dtype)
+
+    quiet_cast = np.errstate(all="ignore")(cast)
+
+    @functools.wraps(formula)
+    def function(x, *args, **kwargs):
+        if type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS:
+            dtype, run = x.dtype, quiet_cast
+        else:
+            x, dtype = as_float(x)
+            run = cast if is_torch(x) else quiet_cast
+        if args or kwargs:
+            args = tuple(_parameter(a, n, x) for a, n in zip(args, names, strict=False))
+            kwargs = {n: _parameter(a, n, x) for n, a in kwargs.items()}
+        return run(x, dtype, args, kwargs)
 
     function.formula = formula  # type: ignore[attr-defined]
+    function.inner = inner  # type: ignore[attr-defined]
     return function
 
 
@@ -391,15 +404,16 @@ def _torch_kernels(dtype: Any) -> dict[str, Any]:
 
 def positive_part(x: Any) -> Any:
     """Return max(x, 0); nan stays nan, and torch's derivative at 0 is one half."""
-    return namespace(x).maximum(x, _zeros(x))
+    return namespace(x).maximum(x, zeros_like(x))
 
 
 def negative_part(x: Any) -> Any:
     """Return min(x, 0); nan stays nan, and torch's derivative at 0 is one half."""
-    return namespace(x).minimum(x, _zeros(x))
+    return namespace(x).minimum(x, zeros_like(x))
 
 
-def _zeros(x: Any) -> Any:
+def zeros_like(x: Any) -> Any:
+    """Return zeros in the shape, library and dtype of x."""
     # np.zeros_like takes longer than the maximum of 1,000 numbers; a scalar 0 is not vectorised
     xp = namespace(x)
     return np.zeros(x.shape, x.dtype) if xp is np else xp.zeros_like(x)

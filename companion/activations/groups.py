@@ -5,7 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from companion.backend import axis_index, check_shape, is_torch, namespace, product, vectorwise
+from companion.backend import (
+    axis_index,
+    check_shape,
+    is_torch,
+    namespace,
+    product,
+    vectorwise,
+    widen,
+)
 
 
 def _groups(x: Any, num_pieces: int, axis: int) -> Any:
@@ -89,10 +97,16 @@ def maxout_vjp(dy: Any, x: Any, num_pieces: int, axis: int = -1) -> Any:
 
 
 def _exponentials(x: Any, axis: int, temperature: float, exact: bool) -> tuple[Any, Any, Any]:
-    """Return d = (x - max x)/T, its rounding error e where `exact`, and exp(d + e)."""
+    """Return d = (x - max x)/T, its rounding error e where `exact`, and exp(d + e).
+
+    For float32 on NumPy they are float64, in which e does not matter.
+    """
     axis_index(x, axis)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive; got {temperature!r}")
+    wide = widen(x)
+    exact = exact and wide is x
+    x = wide
     xp = namespace(x)
     m = xp.max(x, axis=axis, keepdims=True)
     d = x - m
@@ -194,7 +208,7 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     """
     xp = namespace(x)
     d, e, t = _exponentials(x, axis, temperature, exact=not is_torch(x))
-    largest = xp.astype(d == 0, x.dtype)  # where t is 1
+    largest = xp.astype(d == 0, t.dtype)  # where t is 1
     others = xp.sum(t - largest, axis=axis, keepdims=True)
     others = others + (xp.sum(largest, axis=axis, keepdims=True) - 1)  # in a tie, all but one
     return d + (e - xp.log1p(others))

@@ -333,7 +333,7 @@ def crelu(x: Any, axis: int = -1) -> Any:
     array([0., 2., 1., 0.])
     """
     axis_index(x, axis)
-    return namespace(x).concat([relu(x), relu(-x)], axis=axis)
+    return namespace(x).concat([positive_part(x), positive_part(-x)], axis=axis)
 
 
 @vectorwise("dy", "x")

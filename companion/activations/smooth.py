@@ -5,13 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from companion.activations.squashing import (
-    exponentials,
-    hardsigmoid,
-    sigmoid,
-    sigmoid_grad,
-    unit_step,
-)
+from companion.activations import squashing
+from companion.activations.squashing import exponentials, unit_step
 from companion.backend import (
     check_shape,
     clip,
@@ -28,6 +23,10 @@ from companion.backend import (
     vectorwise,
     widen,
 )
+
+# In a formula x is a float array already.
+hardsigmoid = squashing.hardsigmoid.inner
+sigmoid, sigmoid_grad = squashing.sigmoid.inner, squashing.sigmoid_grad.inner
 
 #: The pair that makes mean 0 and variance 1 a fixed point (Klambauer et al. 2017).
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
@@ -203,7 +202,7 @@ def selu(x: Any) -> Any:
     >>> selu([-1000.0, 1.0])
     array([-1.75809934,  1.05070099])
     """
-    return SELU_SCALE * elu(x, SELU_ALPHA)
+    return SELU_SCALE * elu.inner(x, SELU_ALPHA)
 
 
 @elementwise
@@ -215,7 +214,7 @@ def selu_grad(x: Any) -> Any:
     >>> selu_grad([0.0, 1.0])
     array([1.75809934, 1.05070099])
     """
-    return SELU_SCALE * elu_grad(x, SELU_ALPHA)
+    return SELU_SCALE * elu_grad.inner(x, SELU_ALPHA)
 
 
 @elementwise
@@ -379,9 +378,9 @@ def hardswish_grad(x: Any) -> Any:
     >>> hardswish_grad([-3.0, 0.0, 3.0])
     array([0. , 0.5, 1. ])
     """
-    left, right = unit_step(x + 3), unit_step(3 - x)
-    slope = (2 * clip(x, -3.0, 3.0) + 3) / 6
-    return left * right * slope + (1 - right)
+    xp = namespace(x)
+    inside = unit_step(3 - xp.abs(x))
+    return inside * (2 * clip(x, -3.0, 3.0) + 3) / 6 + xp.astype(x >= 3, x.dtype)
 
 
 @elementwise
@@ -521,12 +520,10 @@ def _gelu_tanh_grad(x: Any) -> Any:
     return _gated_slope(*_cubic(x), x * (_C + 3 * _C * _CUBIC * (x * x)))
 
 
-@elementwise
 def _gelu_sigmoid(x: Any) -> Any:
     return swish(x, 1.702)
 
 
-@elementwise
 def _gelu_sigmoid_grad(x: Any) -> Any:
     return swish_grad(x, 1.702)
 
@@ -649,7 +646,7 @@ def swiglu(x: Any, axis: int = -1) -> Any:
     array([1.46211716])
     """
     a, b = pieces(x, 2, axis)
-    return a * silu(b)
+    return a * silu.inner(b)
 
 
 @vectorwise("dy", "x")
@@ -661,4 +658,4 @@ def swiglu_vjp(dy: Any, x: Any, axis: int = -1) -> Any:
     >>> swiglu_vjp([1.0], [2.0, 0.0])
     array([0., 1.])
     """
-    return _gated_vjp(dy, x, axis, silu, silu_grad)
+    return _gated_vjp(dy, x, axis, silu.inner, silu_grad.inner)

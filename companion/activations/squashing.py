@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from companion.backend import clip, elementwise, namespace, negative_part, positive_part, product
+from companion.backend import clip, elementwise, namespace, positive_part, product, zeros_like
 
 #: Scale and slope of LeCun's tanh: f(1) = 1 and f(-1) = -1, with the bend of f'' near them.
 LECUN_SCALE, LECUN_SLOPE = 1.7159, 2 / 3
@@ -129,8 +129,8 @@ def exponentials(x: Any) -> tuple[Any, Any]:
     Since :math:`e^x=p/q`, every function of :math:`e^x` can be written in them so that nothing
     overflows and nothing cancels: :math:`\sigma(x)=p/(p+q)`.
     """
-    xp = namespace(x)
-    return xp.exp(negative_part(x)), xp.exp(negative_part(-x))
+    xp, zero = namespace(x), zeros_like(x)
+    return xp.exp(xp.minimum(x, zero)), xp.exp(xp.minimum(-x, zero))
 
 
 @elementwise
@@ -289,7 +289,7 @@ def lecun_tanh(x: Any) -> Any:
     >>> lecun_tanh([-1.0, 0.0, 1.0]).round(4)
     array([-1.,  0.,  1.])
     """
-    return LECUN_SCALE * tanh(LECUN_SLOPE * x)
+    return LECUN_SCALE * namespace(x).tanh(LECUN_SLOPE * x)
 
 
 @elementwise
