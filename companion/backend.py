@@ -136,7 +136,7 @@ def to_numpy(x: Any) -> Any:
 
 def is_torch(x: Any) -> bool:
     """Tell whether `x` is a torch tensor, without importing torch."""
-    torch = sys.modules.get("torch")
+    torch = None if type(x) is np.ndarray else sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
 
@@ -192,12 +192,17 @@ def _import_torch() -> Any:
 # From a formula to a function of anything array-like
 
 
+_NUMPY_FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
+
+
 def as_float(x: Any, name: str = "x") -> tuple[Any, Any]:
     """Return `x` as a float32 or float64 array, and the dtype the result is to have.
 
     Python numbers and lists become NumPy arrays, integers take the default dtype, and
     half-precision input is computed in float32 (its own dtype is the second value).
     """
+    if type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS:  # the usual case, at once
+        return x, x.dtype
     if not hasattr(x, "dtype"):
         try:
             x = np.asarray(x)
@@ -249,11 +254,8 @@ def elementwise(formula: Any) -> Any:
 
     @functools.wraps(formula)
     def function(x, *args, **kwargs):
-        if type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS:
-            dtype, run = x.dtype, quiet_cast
-        else:
-            x, dtype = as_float(x)
-            run = cast if is_torch(x) else quiet_cast
+        x, dtype = as_float(x)
+        run = cast if is_torch(x) else quiet_cast
         if args or kwargs:
             args = tuple(_parameter(a, n, x) for a, n in zip(args, names, strict=False))
             kwargs = {n: _parameter(a, n, x) for n, a in kwargs.items()}
@@ -287,9 +289,6 @@ def _parameter(value: Any, name: str, x: Any) -> Any:
     raise TypeError(
         f"{name} must be a real number or an array of x's library; got {type(value).__name__}"
     )
-
-
-_NUMPY_FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def _cast(y: Any, dtype: Any) -> Any:
