@@ -79,8 +79,8 @@ def fit(
         Learning rate as a function of the step, from 0; it replaces the optimizer's.
     callbacks : sequence of callables
         Each is called as ``callback(t, theta)`` before the first step, with t = 0, and after each,
-        with the number of updates made. If it returns a dictionary, that goes into the history:
-        see :func:`evaluate`.
+        with the number of updates made. If it returns a dictionary, that goes into the history
+        (see :func:`evaluate`); if it raises StopIteration, training ends there.
     progress : bool, default True
         Draw a bar, where the standard error stream is a terminal.
 
@@ -127,7 +127,8 @@ def fit(
     diverged = xp.full(theta.shape[:-1], -1, device=theta.device)
     all_running = True
     records: dict[str, list[tuple[int, Any]]] = {}
-    _record(records, callbacks, 0, theta)
+    if not _record(records, callbacks, 0, theta):
+        steps = 0
     _keep_freed_memory()
     # Overflow is no accident here: a replica that diverges is known by its loss.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -147,9 +148,11 @@ def fit(
                 optimizer = replace(optimizer, lr=schedule(t))
             new, state = optimizer.update(theta, grad, state)
             theta = new if all_running else xp.where((diverged < 0)[..., None], new, theta)
-            _record(records, callbacks, t + 1, theta)
+            if not _record(records, callbacks, t + 1, theta):
+                break
 
-    history = History(_stack(losses), np.asarray(to_numpy(diverged)))
+    loss_of_steps = _stack(losses) if losses else np.empty((*theta.shape[:-1], 0))
+    history = History(loss_of_steps, np.asarray(to_numpy(diverged)))
     for name, rows in records.items():
         history.steps[name] = np.array([t for t, _ in rows])
         history.metrics[name] = _stack([value for _, value in rows])
@@ -253,10 +256,18 @@ def _batches(x: Any, y: Any, axis: int, size: int, rng: Any) -> Iterator[tuple[A
             yield xs[batch], ys[batch]
 
 
-def _record(records: dict[str, Any], callbacks: Any, t: int, theta: Any) -> None:
+def _record(records: dict[str, Any], callbacks: Any, t: int, theta: Any) -> bool:
+    """Call every callback, and say whether training goes on."""
+    goes_on = True
     for callback in callbacks:
-        for name, value in (callback(t, theta) or {}).items():
+        try:
+            found = callback(t, theta) or {}
+        except StopIteration:
+            goes_on = False
+            continue
+        for name, value in found.items():
             records.setdefault(name, []).append((t, value))
+    return goes_on
 
 
 def _stack(values: list[Any]) -> Any:
@@ -267,14 +278,16 @@ def _bar(steps: int, show: bool, losses: list[Any]) -> Iterator[int]:
     """Count the steps, with a bar on standard error where that is a terminal."""
     show = show and sys.stderr.isatty()
     start = drawn = time.perf_counter()
-    for t in range(steps):
-        yield t
-        now = time.perf_counter()
-        if show and (now - drawn > 0.1 or t + 1 == steps):
-            drawn = now
-            bar = "█" * ((t + 1) * 30 // steps)
-            loss, rate = np.median(to_numpy(losses[-1])), (t + 1) / (now - start)
-            line = f"\r{bar:░<30} {t + 1}/{steps}  loss {loss:.4g}  {rate:.0f} steps/s "
-            print(line, end="", file=sys.stderr, flush=True)
-    if show:
-        print(file=sys.stderr)
+    try:
+        for t in range(steps):
+            yield t
+            now = time.perf_counter()
+            if show and (now - drawn > 0.1 or t + 1 == steps):
+                drawn = now
+                bar = "█" * ((t + 1) * 30 // steps)
+                loss, rate = np.median(to_numpy(losses[-1])), (t + 1) / (now - start)
+                line = f"\r{bar:░<30} {t + 1}/{steps}  loss {loss:.4g}  {rate:.0f} steps/s "
+                print(line, end="", file=sys.stderr, flush=True)
+    finally:  # also where a callback ends the training
+        if show:
+            print(file=sys.stderr)

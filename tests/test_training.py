@@ -204,6 +204,23 @@ def test_callbacks_fill_the_history(created):
     assert_allclose(history.metrics["error"][:, -1], to_numpy(error(after)))
 
 
+@pytest.mark.parametrize("last", [0, 7])
+def test_a_callback_that_has_seen_enough_ends_the_training(created, last):
+    data = task()
+    theta = NET.init(rng(), replicas=2)
+
+    def enough(t, theta):
+        if t == last:
+            raise StopIteration
+
+    norm = training.evaluate(1, norm=lambda theta: (theta**2).sum(-1))
+    after, history = train(data, theta, callbacks=[enough, norm])
+    assert history.loss.shape == (2, last)
+    assert_array_equal(history.steps["norm"], range(last + 1))
+    expected = train(data, theta, steps=last)[0] if last else theta
+    assert_array_equal(to_numpy(after), to_numpy(expected))
+
+
 def test_accuracy_is_counted_over_all_samples(created):
     x, y = task(600)  # more than one piece
     theta = NET.init(rng(), replicas=2)

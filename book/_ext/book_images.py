@@ -20,9 +20,9 @@ def visit(self, node):
     HTML5Translator.visit_image(self, node)
     if file.is_file():
         # PNG figures are stored at double resolution.
-        width, height = imagesize.get(file)
         scale = 2 if file.suffix == ".png" else 1
-        size = f'width="{width // scale}" height="{height // scale}" loading="lazy" '
+        width, height = (round(side / scale) for side in imagesize.get(file))
+        size = f'width="{width}" height="{height}" loading="lazy" '
         self.body[-1] = self.body[-1].replace("<img ", "<img " + size, 1)
 
 

@@ -1,5 +1,6 @@
-// Puts the living chart in the place of its picture, when a reader comes near. The library is loaded
-// then, once, and only on pages that have such a figure.
+// What is done when a reader comes near: the living chart takes the place of its picture (the library
+// is loaded then, once, and only on pages that have such a figure), and code too wide for the window
+// can be scrolled with the keyboard.
 (() => {
   const root = document.documentElement;
   const base = new URL(root.dataset.content_root, location.href);
@@ -55,19 +56,23 @@
     chart.classList.add("drawn");
   };
 
-  const charts = document.querySelectorAll(".chart");
-  if (!charts.length) return;
-  const watcher = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        watcher.unobserve(target);
-        draw(target);
-      }
-    },
-    { rootMargin: "300px" },
-  );
-  for (const chart of charts) watcher.observe(chart);
+  const whenNear = (selector, act) => {
+    const watcher = new IntersectionObserver(
+      (entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          watcher.unobserve(target);
+          act(target);
+        }
+      },
+      { rootMargin: "300px" },
+    );
+    for (const element of document.querySelectorAll(selector)) watcher.observe(element);
+  };
+  whenNear("pre, .cell_output > .output, .pst-scrollable-table-container", (block) => {
+    if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+  });
+  whenNear(".chart", draw);
 
   const redraw = () => document.querySelectorAll(".chart.drawn").forEach(draw);
   new MutationObserver(redraw).observe(root, { attributeFilter: ["data-theme"] });

@@ -416,8 +416,9 @@ def mish(x: Any) -> Any:
 def mish_grad(x: Any) -> Any:
     r"""Derivative of :func:`mish`, :math:`t+x\,\sigma(x)(1-t^2)` with :math:`t=\tanh(\log(1+e^x))`.
 
-    As a rational function of :math:`p` and :math:`q` (see :func:`mish`), in which nothing cancels
-    but at the root, x = -1.19.
+    With p, q and n of :func:`mish` and :math:`m=n+2q^2` it is
+    :math:`\tfrac pm\bigl(2q(1+x)+p(1-\tfrac{2xpq}m)\bigr)`, in which nothing cancels but at the
+    root, x = -1.19.
 
     Examples
     --------
@@ -427,8 +428,7 @@ def mish_grad(x: Any) -> Any:
     x = _bounded(widen(x))
     p, q = exponentials(x)
     m = p * (p + 2 * q) + 2 * q * q
-    n = p * (p * (p + 4 * q) + q * q * (6 + 4 * x)) + 4 * q * q * q * (1 + x)
-    return p / m * (n / m)
+    return p / m * (2 * q * (1 + x) + p * (1 - 2 * x * p * q / m))
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:

@@ -13,11 +13,15 @@ on_both = pytest.mark.parametrize(
 # Run in the page: what a reader would stumble over.
 INSPECT = """async () => {
   const found = [];
+  document.documentElement.dataset.whole = "";  // lay out what is far from the window, too
   for (const img of document.images) {
     img.loading = "eager";
     try { await img.decode(); } catch { found.push(`broken image ${img.src.slice(0, 80)}`); }
     if (!img.alt.trim()) found.push(`no alt text: ${img.src.slice(0, 80)}`);
   }
+  for (const icon of document.querySelectorAll(".fa-solid, .fas, .fa-regular, .fab"))
+    if (getComputedStyle(icon, "::before").content === "none")
+      found.push(`no such icon: ${icon.className}`);
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth)
     found.push(`${root.scrollWidth} px wide on ${root.clientWidth} px`);
@@ -28,6 +32,9 @@ INSPECT = """async () => {
   if (raw) found.push(`a formula as text: ${raw[0]}`);
   return found;
 }"""
+
+
+WIDE = "block => block.scrollWidth > block.clientWidth"
 
 
 def pages(built):
@@ -100,6 +107,29 @@ def test_dark_mode_is_a_click_away(tab, address):
         tab.locator(".theme-switch-button").first.click()
         shades.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert len(shades) == 2
+
+
+@on_both
+def test_a_jump_ends_at_its_anchor(tab, address):
+    """Also when what lies between was not laid out before, on arrival and within the page."""
+    page = f"{address}/book/activations/04-smooth.html"
+    place = "id => document.getElementById(id).getBoundingClientRect().top"
+    tab.goto(f"{page}#exercises")
+    assert abs(tab.evaluate(place, "exercises")) < 150
+    tab.goto(page)
+    tab.evaluate("document.querySelector(\"a[href='#exercises']\").click()")
+    tab.wait_for_timeout(1000)  # the scrolling is smooth
+    assert abs(tab.evaluate(place, "exercises")) < 150
+
+
+def test_wide_code_scrolls_with_the_keyboard(tab, address):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    tab.goto(f"{address}/book/activations/04-smooth.html")
+    wide = [p for p in tab.locator("pre:visible").all() if p.evaluate(WIDE)]
+    for block in wide:
+        block.scroll_into_view_if_needed()
+        tab.wait_for_function("b => b.tabIndex === 0", arg=block.element_handle())
+    assert wide
 
 
 class Links(HTMLParser):
