@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from companion.backend import array, as_float, current, namespace
-from companion.layers import Layer
+from companion.layers.base import Layer, Row
 
 
 class Sequential:
@@ -21,11 +21,16 @@ class Sequential:
     Parameters
     ----------
     *layers : Layer
+    input_ndim : int, optional
+        Axes of a batch without replicas: 2 for features ``(n, d)``, 3 for sequences ``(n, t, d)``,
+        4 for images ``(n, c, h, w)``. Default: what the first layer takes, or 2.
 
     Attributes
     ----------
     size : int
         Number of parameters P.
+    state_size : int
+        Number of running statistics S.
 
     Examples
     --------
@@ -46,21 +51,12 @@ class Sequential:
     [(4, 2), (5, 4, 1), (5, 4, 2), (5, 13)]
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        if not layers:
-            raise ValueError("layers must be at least one layer; got none")
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layer {i} must be a Layer, such as ReLU(); got {layer!r}")
+    def __init__(self, *layers: Layer, input_ndim: int | None = None) -> None:
+        self.row = Row(*layers)
         self.layers = layers
-        self._cuts: list[list[tuple[str, slice, tuple[int, ...]]]] = []
-        self.size = 0
-        for i, layer in enumerate(layers):
-            self._cuts.append([])
-            for name, shape in layer.shapes.items():
-                cut = slice(self.size, self.size + math.prod(shape))
-                self._cuts[i].append((f"{i}.{name}", cut, shape))
-                self.size = cut.stop
+        self.input_ndim = input_ndim or self.row.input_ndim or 2
+        self._cuts, self.size = _cuts(self.row.shapes)
+        self._state_cuts, self.state_size = _cuts(self.row.state_shapes)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -94,14 +90,37 @@ class Sequential:
             no printed result hangs on the last bit.
         """
         replicas = (replicas,) if isinstance(replicas, int) else tuple(replicas)
-        theta = np.empty((math.prod(replicas), self.size))
-        for row in theta:
-            values = [v.reshape(-1) for layer in self.layers for v in layer.init(rng)]
-            np.concatenate([np.empty(0), *values], out=row)
-        theta = theta.reshape(*replicas, self.size).astype(current().dtype, copy=False)
+        rows = [_joined(self.row.init(rng)) for _ in range(math.prod(replicas))]
+        theta = np.reshape(rows, (*replicas, self.size)).astype(current().dtype, copy=False)
         if os.environ.get("COMPANION_JITTER"):
             theta = np.nextafter(theta, theta.dtype.type(np.inf))
         return array(theta)
+
+    def init_state(self, replicas: int | tuple[int, ...] = ()) -> Any:
+        """Return the running statistics before any training, shape (*replicas, S)."""
+        replicas = (replicas,) if isinstance(replicas, int) else tuple(replicas)
+        return array(np.broadcast_to(_joined(self.row.init_state()), (*replicas, self.state_size)))
+
+    def sample_noise(self, rng: Any, x: Any, replicas: int | tuple[int, ...] | None = None) -> Any:
+        """Draw the masks of a forward pass in training, in the backend in force.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        x : array
+            The batch.
+        replicas : int or tuple of int, optional
+            Axes of the masks; default those of x, so that replicas that share the batch share
+            the masks.
+
+        Returns
+        -------
+        noise
+            None if no layer needs any.
+        """
+        replicas = (replicas,) if isinstance(replicas, int) else replicas
+        own = tuple(x.shape[: x.ndim - self.input_ndim]) if replicas is None else tuple(replicas)
+        return self.row.sample_noise(rng, tuple(x.shape[x.ndim - self.input_ndim :]), own)
 
     def unpack(self, theta: Any) -> dict[str, Any]:
         """Return the parameters by name, such as ``"0.weight"``, as views of theta.
@@ -110,7 +129,7 @@ class Sequential:
         shape, comes apart in the same way.
         """
         self._check(theta)
-        return {cut[0]: _view(theta, cut) for cuts in self._cuts for cut in cuts}
+        return dict(zip(self.row.shapes, _views(theta, self._cuts), strict=True))
 
     def forward(
         self, theta: Any, x: Any, *, training: bool = False, noise: Any = None, state: Any = None
@@ -120,39 +139,49 @@ class Sequential:
         Parameters
         ----------
         theta : array, shape (..., P)
-        x : array, shape (n, d), or with replica axes (..., n, d)
-            Shared by all replicas, or with their axes, of which the first may be left out.
+        x : array, shape (n, d), (n, t, d) or (n, c, h, w)
+            Shared by all replicas, or with their axes before, of which the first may be left out.
         training : bool, default False
-            Whether layers that distinguish the two are in training. None does so far.
-        noise, state
-            Masks and running statistics, for layers that have them. None does so far.
+            Whether layers that distinguish the two, such as dropout, are in training.
+        noise
+            From :meth:`sample_noise`, for layers that need chance in training.
+        state : array, shape (..., S), optional
+            Running statistics, from :meth:`init_state` and :meth:`advance`. They are read when
+            not in training.
 
         Returns
         -------
         y : array
             With theta's leading axes.
         cache
-            For :meth:`backward`.
+            For :meth:`backward` and :meth:`advance`.
         """
-        if noise is not None or state is not None:
-            raise ValueError("noise and state must be None: no layer of this network takes them")
         self._check(theta)
-        x, _ = as_float(x)
-        if x.dtype != theta.dtype:
-            raise TypeError(f"x must have the dtype of theta, {theta.dtype}; got {x.dtype}")
-        replicas, own = tuple(theta.shape[:-1]), tuple(x.shape[:-2])
-        if x.ndim < 2 or own != replicas[len(replicas) - len(own) :]:
+        if not self.row.takes_integers:
+            x, _ = as_float(x)
+            if x.dtype != theta.dtype:
+                raise TypeError(f"x must have the dtype of theta, {theta.dtype}; got {x.dtype}")
+        if noise is not None and not self.row.needs_noise:
+            raise ValueError("noise must be None: no layer of this network takes any")
+        if state is not None and state.shape[-1] != self.state_size:
             raise ValueError(
-                f"x must have shape (n, d), or the replicas' axes {replicas} before these; "
+                f"state must have shape (..., {self.state_size}) for this network; "
+                f"got {tuple(state.shape)}"
+            )
+        replicas, split = tuple(theta.shape[:-1]), x.ndim - self.input_ndim
+        own = tuple(x.shape[: max(split, 0)])
+        if split < 0 or own != replicas[len(replicas) - len(own) :]:
+            kind = {2: "(n, d)", 3: "(n, t, d)", 4: "(n, c, h, w)"}[self.input_ndim]
+            raise ValueError(
+                f"x must have shape {kind}, or the replicas' axes {replicas} before these; "
                 f"got {tuple(x.shape)}"
             )
-        if own != replicas and not self.layers[0].takes_shared:
-            x = namespace(x).broadcast_to(x, (*replicas, *x.shape[-2:]))
-        caches = []
-        for layer, cuts in zip(self.layers, self._cuts, strict=True):
-            x, cache = layer.forward(tuple([_view(theta, cut) for cut in cuts]), x)
-            caches.append(cache)
-        return x, (caches, theta, x.shape)
+        if own != replicas and not (self.row.takes_shared and x.ndim == 2):
+            x = namespace(x).broadcast_to(x, (*replicas, *x.shape[split:]))
+        params = _views(theta, self._cuts)
+        kept = () if state is None else _views(state, self._state_cuts)
+        y, cache = self.row.forward(params, x, training=training, noise=noise, state=kept)
+        return y, (cache, theta, y.shape)
 
     def backward(self, cache: Any, dy: Any, *, input_grad: bool = True) -> tuple[Any, Any]:
         """Return the gradients in x and in theta of a loss whose gradient in y is dy.
@@ -170,16 +199,26 @@ class Sequential:
         dx : array, shape (..., n, d), with theta's leading axes
         dtheta : array, in the shape of theta
         """
-        caches, theta, shape = cache
+        cache, theta, shape = cache
         if dy.shape != shape:
             raise ValueError(f"dy must have y's shape {tuple(shape)}; got {tuple(dy.shape)}")
-        xp = namespace(theta)
-        parts: list[Any] = []
-        for i in reversed(range(len(self.layers))):
-            dy, grads = self.layers[i].backward(caches[i], dy, input_grad=input_grad or i > 0)
-            parts = [xp.reshape(g, (*theta.shape[:-1], -1)) for g in grads] + parts
-        dtheta = xp.concat(parts, axis=-1) if parts else xp.zeros_like(theta)
-        return (dy if input_grad else None), dtheta
+        dx, grads = self.row.backward(cache, dy, input_grad=input_grad)
+        return (dx if input_grad else None), _flat(grads, theta)
+
+    def advance(self, state: Any, cache: Any) -> Any:
+        """Return the running statistics after a forward pass in training.
+
+        Parameters
+        ----------
+        state : array, shape (..., S)
+        cache
+            From :meth:`forward`.
+
+        Returns
+        -------
+        array, in the shape of state
+        """
+        return _flat(self.row.advance(_views(state, self._state_cuts), cache[0]), state)
 
     def _check(self, theta: Any) -> None:
         if theta.shape[-1] != self.size:
@@ -189,6 +228,28 @@ class Sequential:
             )
 
 
-def _view(theta: Any, cut: tuple[str, slice, tuple[int, ...]]) -> Any:
-    _, where, shape = cut
-    return namespace(theta).reshape(theta[..., where], (*theta.shape[:-1], *shape))
+def _cuts(shapes: dict[str, tuple[int, ...]]) -> tuple[list[tuple[slice, tuple[int, ...]]], int]:
+    """Return where each array of `shapes` lies in a vector, and the vector's length."""
+    cuts, size = [], 0
+    for shape in shapes.values():
+        cuts.append((slice(size, size + math.prod(shape)), shape))
+        size = cuts[-1][0].stop
+    return cuts, size
+
+
+def _views(vector: Any, cuts: list[tuple[slice, tuple[int, ...]]]) -> tuple[Any, ...]:
+    """Return the arrays that lie in a vector, as views of it."""
+    xp, replicas = namespace(vector), vector.shape[:-1]
+    return tuple([xp.reshape(vector[..., where], (*replicas, *shape)) for where, shape in cuts])
+
+
+def _flat(parts: tuple[Any, ...], like: Any) -> Any:
+    """Put arrays together to a vector in the shape of `like`."""
+    xp = namespace(like)
+    if not parts:
+        return xp.zeros_like(like)
+    return xp.concat([xp.reshape(p, (*like.shape[:-1], -1)) for p in parts], axis=-1)
+
+
+def _joined(values: tuple[Any, ...]) -> Any:
+    return np.concatenate([np.empty(0), *(np.reshape(v, -1) for v in values)])

@@ -353,9 +353,11 @@ def test_bad_input_is_named(created):
         net.forward(theta, array(np.ones((5, 3)), dtype="float32"))
     with pytest.raises(ValueError, match=r"dy must have y's shape \(2, 5, 4\); got \(5, 4\)"):
         net.backward(net.forward(theta, x)[1], array(np.ones((5, 4))))
-    with pytest.raises(ValueError, match="noise and state must be None"):
-        net.forward(theta, x, noise={})
-    with pytest.raises(ValueError, match=r"PReLU.* expects x of shape \(..., n, 3\)"):
+    with pytest.raises(ValueError, match="noise must be None"):
+        net.forward(theta, x, noise=[])
+    with pytest.raises(ValueError, match=r"state must have shape \(..., 0\)"):
+        net.forward(theta, x, state=array(np.ones(3)))
+    with pytest.raises(ValueError, match=r"PReLU.* expects 3 entries on axis 1 of x"):
         Sequential(Linear(3, 4), layers.PReLU(3)).forward(theta[..., 1:], x)
 
 

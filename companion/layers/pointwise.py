@@ -1,11 +1,4 @@
-"""Layers, each with its forward and its backward pass.
-
-A layer names its parameters and their shapes in ``shapes``; the network cuts views of them out of
-its one vector. ``forward(params, x) -> (y, cache)`` and ``backward(cache, dy) -> (dx, grads)``
-take and return the parameters as tuples in that order. Data are ``(..., n, d)``: n samples of d
-features, and before them the axes of the replicas. A parameter of shape ``(i, o)`` comes as
-``(..., i, o)``.
-"""
+"""A layer for every function of ``companion.activations``."""
 
 from __future__ import annotations
 
@@ -15,130 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from companion import activations, initializers
+from companion import activations
 from companion.backend import namespace
-
-
-class Layer:
-    """What a layer is, and what those without parameters share."""
-
-    #: Parameters by name, with their shapes, in the order of the vector.
-    shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
-    #: Whether the first layer of a network takes data without the replicas' axes as they are.
-    takes_shared = False
-
-    def init(self, rng: Any) -> tuple[Any, ...]:
-        """Draw the initial parameters of one replica, as NumPy arrays."""
-        return ()
-
-    def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
-        """Return the output, and what the backward pass needs."""
-        raise NotImplementedError
-
-    def backward(
-        self, cache: Any, dy: Any, *, input_grad: bool = True
-    ) -> tuple[Any, tuple[Any, ...]]:
-        """Return the gradients in x and in the parameters.
-
-        Where nobody needs the first, ``input_grad=False`` lets a layer leave it out (None).
-        """
-        raise NotImplementedError
-
-
-class Linear(Layer):
-    r"""Affine map :math:`y=xW+b`, core signature ``(n,i),(i,o),(o)->(n,o)``.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Numbers of features. The weight has shape ``(n_in, n_out)``; torch keeps its transpose.
-    init : initializer, default :func:`~companion.initializers.kaiming_normal`
-        ``init(shape, rng=rng, **options)`` draws the weight; the bias starts at 0.
-    **options
-        For the initializer, such as ``gain``.
-
-    Examples
-    --------
-    >>> Linear(64, 10, gain=5 / 3).shapes
-    {'weight': (64, 10), 'bias': (10,)}
-    """
-
-    takes_shared = True
-
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        init: Callable[..., Any] = initializers.kaiming_normal,
-        **options: Any,
-    ) -> None:
-        for name, n in {"n_in": n_in, "n_out": n_out}.items():
-            if n < 1:
-                raise ValueError(f"{name} must be a positive number of features; got {n}")
-        self.n_in, self.n_out, self.weight_init, self.options = n_in, n_out, init, options
-        self.shapes = {"weight": (n_in, n_out), "bias": (n_out,)}
-
-    def __repr__(self) -> str:
-        return f"Linear({self.n_in}, {self.n_out})"
-
-    def init(self, rng: Any) -> tuple[Any, ...]:
-        weight = self.weight_init(self.shapes["weight"], rng=rng, **self.options)
-        return weight, np.zeros(self.shapes["bias"])
-
-    def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
-        weight, bias = params
-        if x.shape[-1] != self.n_in:
-            raise ValueError(
-                f"{self} expects x of shape (..., n, {self.n_in}); got {tuple(x.shape)}"
-            )
-        return x @ weight + bias[..., None, :], (x, weight)
-
-    def backward(
-        self, cache: Any, dy: Any, *, input_grad: bool = True
-    ) -> tuple[Any, tuple[Any, ...]]:
-        x, weight = cache
-        dx = dy @ weight.mT if input_grad else None
-        return dx, (x.mT @ dy, namespace(dy).sum(dy, axis=-2))
-
-
-class Maxout(Linear):
-    r"""Maximum of `num_pieces` affine maps for each output, :math:`y_o=\max_j(xW_{oj}+b_{oj})`.
-
-    A :class:`Linear` layer of ``n_out * num_pieces`` outputs, with as many parameters, then
-    :func:`~companion.activations.maxout`.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-    num_pieces : int, default 2
-    init, **options
-        As in :class:`Linear`.
-    """
-
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        num_pieces: int = 2,
-        init: Callable[..., Any] = initializers.kaiming_normal,
-        **options: Any,
-    ) -> None:
-        super().__init__(n_in, n_out * num_pieces, init, **options)
-        self.num_pieces = num_pieces
-
-    def __repr__(self) -> str:
-        return f"Maxout({self.n_in}, {self.n_out // self.num_pieces}, {self.num_pieces})"
-
-    def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
-        pieces, cache = super().forward(params, x)
-        return activations.maxout(pieces, self.num_pieces), (cache, pieces)
-
-    def backward(
-        self, cache: Any, dy: Any, *, input_grad: bool = True
-    ) -> tuple[Any, tuple[Any, ...]]:
-        cache, pieces = cache
-        dy = activations.maxout_vjp(dy, pieces, self.num_pieces)
-        return super().backward(cache, dy, input_grad=input_grad)
+from companion.layers.base import Layer, along
 
 
 class Activation(Layer):
@@ -160,6 +32,10 @@ class Activation(Layer):
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{type(self).__name__}({options})"
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        none = np.empty((0, *shape[1:]))
+        return (shape[0], *self.function(none, **self.options).shape[1:])
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         return self.function(x, **self.options), x
@@ -248,8 +124,10 @@ class PReLU(Layer):
     Parameters
     ----------
     num_parameters : int, default 1
-        One slope for all features, or one for each of `num_parameters` features.
+        One slope for all, or one for each of `num_parameters` entries of `axis`.
     init : float, default 0.25
+    axis : int, default 1
+        That of the features or channels, 0 being the samples; -1 for sequences ``(n, t, d)``.
     """
 
     parameter = "weight"
@@ -257,10 +135,10 @@ class PReLU(Layer):
     grad = staticmethod(activations.prelu_grad)
     parameter_grad = staticmethod(activations.prelu_grad_weight)
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, axis: int = 1) -> None:
         if num_parameters < 1:
             raise ValueError(f"num_parameters must be positive; got {num_parameters}")
-        self.num_parameters, self.start = num_parameters, init
+        self.num_parameters, self.start, self.axis = num_parameters, init, axis
         self.shapes = {self.parameter: (num_parameters,)}
 
     def __repr__(self) -> str:
@@ -270,22 +148,23 @@ class PReLU(Layer):
         return (np.full(self.num_parameters, self.start),)
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
-        if self.num_parameters not in (1, x.shape[-1]):
+        weight = along(params[0], x, self.axis)
+        axis = self.axis % (x.ndim - params[0].ndim + 1) + params[0].ndim - 1
+        if self.num_parameters not in (1, x.shape[axis]):
             raise ValueError(
-                f"{self} expects x of shape (..., n, {self.num_parameters}); got {tuple(x.shape)}"
+                f"{self} expects {self.num_parameters} entries on axis {self.axis} of x; "
+                f"got shape {tuple(x.shape)}"
             )
-        weight = params[0][..., None, :]
-        return self.function(x, weight), (x, weight)
+        return self.function(x, weight), (x, weight, params[0].shape)
 
     def backward(
         self, cache: Any, dy: Any, *, input_grad: bool = True
     ) -> tuple[Any, tuple[Any, ...]]:
-        x, weight = cache
+        x, weight, shape = cache
         xp = namespace(dy)
-        dweight = xp.sum(dy * self.parameter_grad(x, weight), axis=-2)
-        if self.num_parameters == 1:  # shared by the features
-            dweight = xp.sum(dweight, axis=-1, keepdims=True)
-        return dy * self.grad(x, weight), (dweight,)
+        shared = tuple(i for i in range(len(shape) - 1, x.ndim) if weight.shape[i] == 1)
+        dweight = xp.sum(dy * self.parameter_grad(x, weight), axis=shared)
+        return dy * self.grad(x, weight), (xp.reshape(dweight, shape),)
 
 
 class Swish(PReLU):
@@ -296,6 +175,7 @@ class Swish(PReLU):
     num_parameters : int, default 1
         As in :class:`PReLU`.
     init : float, default 1.0
+    axis : int, default 1
     """
 
     parameter = "beta"
@@ -303,5 +183,5 @@ class Swish(PReLU):
     grad = staticmethod(activations.swish_grad)
     parameter_grad = staticmethod(activations.swish_grad_beta)
 
-    def __init__(self, num_parameters: int = 1, init: float = 1.0) -> None:
-        super().__init__(num_parameters, init)
+    def __init__(self, num_parameters: int = 1, init: float = 1.0, axis: int = 1) -> None:
+        super().__init__(num_parameters, init, axis)
