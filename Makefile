@@ -12,11 +12,11 @@ ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST = $(ONE_THREAD) $(PY) -m pytest -q -n 2 --dist loadfile
 NBVAL = $(PYTEST) --nbval --nbval-current-env book
 
-.PHONY: help serve book test lab refresh bench exhaustive lint clean
+.PHONY: help serve book test lab refresh bench bench-training exhaustive lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1 \t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 \t/p' $(MAKEFILE_LIST) | expand -t 18
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV)
@@ -45,8 +45,11 @@ refresh: $(INSTALLED)  ## run the notebooks and the claims again and store what 
 	$(ONE_THREAD) $(PY) tools/refresh.py $(NB)
 	$(ONE_THREAD) $(PY) -m pytest -q tests/claims --update-ledger
 
-bench: $(INSTALLED)  ## time every activation against torch (minutes)
+bench: $(INSTALLED)  ## time activations and trainings against torch (minutes)
 	$(ONE_THREAD) $(PY) -m benchmarks
+
+bench-training: $(INSTALLED)  ## time trainings against torch
+	$(ONE_THREAD) $(PY) -m benchmarks.training
 
 exhaustive: $(INSTALLED)  ## check all 2^32 float32 inputs of the main activations (an hour)
 	$(ONE_THREAD) $(PY) -m benchmarks.exhaustive

@@ -1,6 +1,7 @@
-"""``make bench``: the import and every activation against torch."""
+"""``make bench``: the import, every activation and trainings against torch."""
 
-from benchmarks import activations, imports
+from benchmarks import activations, imports, training
 
 imports.main()
 activations.main()
+training.main()

@@ -120,9 +120,9 @@ def array(obj: Any, dtype: str | None = None) -> Any:
 
 
 def like(values: Any, x: Any) -> Any:
-    """Return NumPy `values` in the library, on the device and in the dtype of `x`."""
+    """Return `values`, NumPy's or of x's library, in the library, device and dtype of `x`."""
     if isinstance(x, (np.ndarray, np.generic)):
-        return np.asarray(values, dtype=x.dtype)
+        return np.asarray(to_numpy(values), dtype=x.dtype)
     xp = namespace(x)
     return xp.asarray(values, dtype=x.dtype, device=x.device)
 
@@ -145,6 +145,11 @@ def inspectable(x: Any) -> bool:
     if not is_torch(x):
         return True
     return x.device.type == "cpu" and not _import_torch().compiler.is_compiling()
+
+
+def compiled(function: Any) -> Any:
+    """Return a function on torch tensors as one compiled graph."""
+    return _import_torch().compile(function, fullgraph=True)
 
 
 # A plain dictionary, since torch.compile warns about the cache inside array_namespace.
@@ -221,7 +226,7 @@ def as_float(x: Any, name: str = "x") -> tuple[Any, Any]:
     raise TypeError(f"{name} must be real floating-point or integer; got dtype {kind}")
 
 
-def elementwise(formula: Any) -> Any:
+def elementwise(formula: Any = None, *, silent: bool = False) -> Any:
     """Turn a formula on one float array into a function of anything array-like.
 
     The result has the library, device and dtype of the input; integers become the default
@@ -229,8 +234,12 @@ def elementwise(formula: Any) -> Any:
     blocks that fit the cache. On torch the library's own kernel is called where it passes the
     accuracy bar (`_torch_kernels`).
 
-    Other formulas call its attribute ``inner``, which takes a float array as it is.
+    Other formulas call its attribute ``inner``, which takes a float array as it is. What is
+    `silent` raises no floating-point warning that NumPy has to be told to keep to itself, which
+    takes as long as a small maximum.
     """
+    if formula is None:
+        return functools.partial(elementwise, silent=silent)
     name = formula.__name__
     names = tuple(inspect.signature(formula).parameters)[1:]
 
@@ -250,7 +259,7 @@ def elementwise(formula: Any) -> Any:
     def cast(x, dtype, args, kwargs):
         return _cast(inner(x, *args, **kwargs), dtype)
 
-    quiet_cast = np.errstate(all="ignore")(cast)
+    quiet_cast = cast if silent else np.errstate(all="ignore")(cast)
 
     @functools.wraps(formula)
     def function(x, *args, **kwargs):
@@ -292,14 +301,20 @@ def _parameter(value: Any, name: str, x: Any) -> Any:
 
 
 def _cast(y: Any, dtype: Any) -> Any:
-    return y if y.dtype == dtype else namespace(y).astype(y, dtype)
+    if y.dtype == dtype:
+        return y
+    # the method, since np.astype takes three times as long
+    return y.astype(dtype) if type(y) is np.ndarray else namespace(y).astype(y, dtype)
 
 
 def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
     if any(hasattr(a, "ndim") for a in (*args, *kwargs.values())):
         return formula(x, *args, **kwargs)
-    out = np.empty(x.shape, x.dtype)
-    source, target = x.reshape(-1), out.reshape(-1)
+    out = np.empty_like(x)
+    order = "K" if out.strides == x.strides else "C"  # images with their axes moved are no copy
+    if order == "C":
+        out = np.empty(x.shape, x.dtype)
+    source, target = x.ravel(order), out.ravel(order)
     for i in range(0, x.size, BLOCK):
         target[i : i + BLOCK] = formula(source[i : i + BLOCK], *args, **kwargs)
     return out
@@ -308,7 +323,8 @@ def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
 def vectorwise(*names: str) -> Any:
     """Turn a formula on float arrays, ``f_vjp(dy, x)``, into a function of anything array-like.
 
-    `names` are the leading array arguments; the results take the dtype of the last of them.
+    `names` are the leading array arguments; the result, or each of a tuple, takes the dtype of
+    the last of them.
     """
 
     def decorate(formula: Any) -> Any:
@@ -321,10 +337,13 @@ def vectorwise(*names: str) -> Any:
             for value, name in zip(args, names, strict=False):
                 value, dtype = as_float(value, name)
                 arrays.append(value)
-            if len({namespace(a) for a in arrays}) > 1:
+            if len(arrays) > 1 and len({namespace(a) for a in arrays}) > 1:
                 raise TypeError(f"{' and '.join(names)} must be arrays of one library")
             with nullcontext() if is_torch(arrays[0]) else np.errstate(all="ignore"):
-                return _cast(formula(*arrays, *args[len(names) :], **kwargs), dtype)
+                found = formula(*arrays, *args[len(names) :], **kwargs)
+                if type(found) is tuple:
+                    return tuple([_cast(y, dtype) for y in found])
+                return _cast(found, dtype)
 
         function.formula = formula  # type: ignore[attr-defined]
         return function
@@ -416,6 +435,27 @@ def zeros_like(x: Any) -> Any:
     # np.zeros_like takes longer than the maximum of 1,000 numbers; a scalar 0 is not vectorised
     xp = namespace(x)
     return np.zeros(x.shape, x.dtype) if xp is np else xp.zeros_like(x)
+
+
+def total(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
+    """Return the sum along `axis`."""
+    # np.sum takes twice as long as the ufunc it calls for 100 numbers
+    xp = namespace(x)
+    add: Any = np.add.reduce if xp is np else xp.sum
+    return add(x, axis=axis, keepdims=keepdims)
+
+
+def largest(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
+    """Return the maximum along `axis`, in the same way."""
+    xp = namespace(x)
+    top: Any = np.maximum.reduce if xp is np else xp.max
+    return top(x, axis=axis, keepdims=keepdims)
+
+
+def reshape(x: Any, shape: tuple[int, ...]) -> Any:
+    """Return x in another shape; the method, since np.reshape takes three times as long."""
+    xp = namespace(x)
+    return x.reshape(shape) if xp is np else xp.reshape(x, shape)
 
 
 def clip(x: Any, lower: float, upper: float) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from companion.activations import log_softmax, softmax
-from companion.backend import as_float, inspectable, namespace, vectorwise
+from companion.activations.groups import _softmax_and_log
+from companion.backend import as_float, inspectable, namespace, total, vectorwise, zeros_like
 
 
 @vectorwise("logits")
@@ -56,11 +57,7 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     >>> cross_entropy([[2.0, 0.0], [0.0, 40.0]], [0, 1], reduction="none")
     array([1.26928011e-01, 4.24835426e-18])
     """
-    hit = _target_mask(logits, target)
-    log_p = log_softmax(logits)
-    xp = namespace(log_p)
-    loss = -xp.sum(xp.where(hit, log_p, xp.zeros_like(log_p)), axis=-1)
-    return _reduce(loss, reduction, -1)
+    return _cross_entropy(log_softmax(logits), _target_mask(logits, target), reduction)
 
 
 @vectorwise("logits")
@@ -75,12 +72,27 @@ def cross_entropy_grad(logits: Any, target: Any, *, reduction: str = "mean") -> 
     >>> cross_entropy_grad([[0.0, 40.0]], [1])
     array([[ 4.24835426e-18, -4.24835426e-18]])
     """
-    hit = _target_mask(logits, target)
-    p = softmax(logits)
+    return _cross_entropy_grad(softmax(logits), _target_mask(logits, target), reduction)
+
+
+def _cross_entropy(log_p: Any, hit: Any, reduction: str) -> Any:
+    xp = namespace(log_p)
+    loss = -total(xp.where(hit, log_p, zeros_like(log_p)))
+    return _reduce(loss, reduction, -1)
+
+
+def _cross_entropy_grad(p: Any, hit: Any, reduction: str) -> Any:
     xp = namespace(p)
-    others = xp.where(hit, xp.zeros_like(p), p)
-    grad = xp.where(hit, -xp.sum(others, axis=-1, keepdims=True), p)
+    others = xp.where(hit, zeros_like(p), p)
+    grad = xp.where(hit, -total(others, -1, True), p)
     return grad / _count(reduction, p.shape[-2])
+
+
+@vectorwise("logits")
+def _cross_entropy_both(logits: Any, target: Any, *, reduction: str = "mean") -> tuple[Any, Any]:
+    hit = _target_mask(logits, target)
+    p, log_p = _softmax_and_log(logits)
+    return _cross_entropy(log_p, hit, reduction), _cross_entropy_grad(p, hit, reduction)
 
 
 @vectorwise("prediction")
@@ -121,13 +133,26 @@ def mse_loss_grad(
     >>> mse_loss_grad([1.0, 2.0], [0.0, 4.0])
     array([ 1., -2.])
     """
+    return _mse_loss_grad(_error(prediction, target), reduction, axis)
+
+
+def _mse_loss_grad(error: Any, reduction: str, axis: Any) -> Any:
+    return 2 * error / _count(reduction, _size(error, axis))
+
+
+@vectorwise("prediction")
+def _mse_loss_both(
+    prediction: Any, target: Any, *, reduction: str = "mean", axis: Any = None
+) -> tuple[Any, Any]:
     error = _error(prediction, target)
-    axes = range(error.ndim) if axis is None else np.atleast_1d(axis)
-    count = math.prod(error.shape[i] for i in axes)
-    return 2 * error / _count(reduction, count)
+    return _reduce(error * error, reduction, axis), _mse_loss_grad(error, reduction, axis)
 
 
-_GRADS = {cross_entropy: cross_entropy_grad, mse_loss: mse_loss_grad}
+#: loss -> its gradient, and both in one pass
+_GRADS = {
+    cross_entropy: (cross_entropy_grad, _cross_entropy_both),
+    mse_loss: (mse_loss_grad, _mse_loss_both),
+}
 
 
 def grad_of(loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,12 +163,30 @@ def grad_of(loss: Callable[..., Any]) -> Callable[..., Any]:
     >>> grad_of(cross_entropy).__name__
     'cross_entropy_grad'
     """
+    return _found(loss, 0)
+
+
+def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that gives a loss and its derivative, with what they share computed once.
+
+    Both have the bits of the loss and of :func:`grad_of`; a ``functools.partial`` keeps its
+    options.
+
+    Examples
+    --------
+    >>> value_and_grad(mse_loss)([1.0, 2.0], [0.0, 4.0])
+    (np.float64(2.5), array([ 1., -2.]))
+    """
+    return _found(loss, 1)
+
+
+def _found(loss: Callable[..., Any], which: int) -> Callable[..., Any]:
     if isinstance(loss, functools.partial):
-        return functools.partial(grad_of(loss.func), *loss.args, **loss.keywords)
+        return functools.partial(_found(loss.func, which), *loss.args, **loss.keywords)
     if loss not in _GRADS:
         names = ", ".join(f.__name__ for f in _GRADS)
         raise ValueError(f"loss must be one of {names}; got {loss!r}")
-    return _GRADS[loss]
+    return _GRADS[loss][which]
 
 
 def _target_mask(logits: Any, target: Any) -> Any:
@@ -152,7 +195,8 @@ def _target_mask(logits: Any, target: Any) -> Any:
     if not hasattr(target, "dtype"):
         target = np.asarray(target)
     labels = namespace(target)
-    if not labels.isdtype(target.dtype, "integral"):
+    kind = target.dtype
+    if not (kind.kind in "iu" if labels is np else labels.isdtype(kind, "integral")):
         raise TypeError(f"target must hold integer labels; got dtype {target.dtype}")
     shape, n_shape = tuple(logits.shape), tuple(target.shape)
     if len(shape) < 2 or not n_shape or n_shape != shape[-1 - len(n_shape) : -1]:
@@ -160,12 +204,15 @@ def _target_mask(logits: Any, target: Any) -> Any:
             f"logits must have shape (..., n, k) and target (..., n); got {shape} and {n_shape}"
         )
     k = shape[-1]
-    if inspectable(target) and math.prod(n_shape):
+    classes = xp.arange(k, device=logits.device)
+    hit = classes == xp.asarray(target, device=logits.device)[..., None]
+    # the count is the quicker look, where it is enough
+    good = xp is np and np.count_nonzero(hit) == math.prod(n_shape)
+    if not good and inspectable(target) and math.prod(n_shape):
         low, high = int(labels.min(target)), int(labels.max(target))
         if low < 0 or high >= k:
             raise ValueError(f"target must hold labels 0 to {k - 1}; got {low} to {high}")
-    classes = xp.arange(k, device=logits.device)
-    return classes == xp.asarray(target, device=logits.device)[..., None]
+    return hit
 
 
 def _error(prediction: Any, target: Any) -> Any:
@@ -182,13 +229,21 @@ def _error(prediction: Any, target: Any) -> Any:
 
 
 def _reduce(loss: Any, reduction: str, axis: Any) -> Any:
-    xp = namespace(loss)
-    reductions = {"mean": xp.mean, "sum": xp.sum, "none": lambda x, axis: x}
-    return reductions[_check_reduction(reduction)](loss, axis=axis)
+    if _check_reduction(reduction) == "none":
+        return loss
+    found = total(loss, axis)
+    return found / _size(loss, axis) if reduction == "mean" else found
 
 
 def _count(reduction: str, count: int) -> int:
     return count if _check_reduction(reduction) == "mean" else 1
+
+
+def _size(x: Any, axis: Any) -> int:
+    """Count the entries along the axes, all for None."""
+    if isinstance(axis, int):
+        return x.shape[axis]
+    return math.prod(x.shape if axis is None else [x.shape[i] for i in axis])
 
 
 def _check_reduction(reduction: str) -> str:

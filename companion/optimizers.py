@@ -75,7 +75,7 @@ class SGD:
 
     def update(self, theta: Any, grad: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return theta and the state after one step."""
-        lr = self.lr if isinstance(self.lr, (int, float)) else like(to_numpy(self.lr), theta)
+        lr = self.lr if isinstance(self.lr, (int, float)) else like(self.lr, theta)
         if self.weight_decay:
             grad = grad + self.weight_decay * theta
         if self.momentum:

@@ -55,6 +55,16 @@ def created(library, device):
     backend.use(old.library, device=old.device, dtype=old.dtype)
 
 
+@pytest.fixture
+def on_numpy():
+    """Have `companion.backend` create NumPy arrays, for a mistake planted in NumPy's words."""
+    from companion import backend
+
+    old = backend.current()
+    yield backend.use("numpy", dtype="float64")
+    backend.use(old.library, device=old.device, dtype=old.dtype)
+
+
 def _program(what, *names):
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:

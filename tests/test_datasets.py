@@ -1,12 +1,19 @@
 """The data sets."""
 
+import re
+from importlib import resources
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from companion import datasets
 from companion.backend import array, to_numpy
+from companion.datasets import text as text_module
 
+windows = text_module._windows
 RANDOM = {
     "clusters": (2000, 20, 10),
     "quadrants": (500, 2, 2),
@@ -126,11 +133,117 @@ def test_curve(created):
     assert_array_equal(y, abs(x))
 
 
+# Text ---------------------------------------------------------------------------------------
+
+
+def test_the_text_is_that_of_the_novel():
+    file = resources.files(datasets).joinpath("pride_and_prejudice.txt")
+    text = file.read_text("ascii")
+    assert len(file.read_bytes()) == len(text) == 190_786
+    assert text.startswith(
+        "Chapter 1\nIt is a truth universally acknowledged, that a single man in possession of a "
+        "good fortune, must be in want of a wife.\n"
+    )
+    assert re.findall(r"^Chapter (\d+)$", text, re.M) == [str(i) for i in range(1, 20)]
+    assert text.endswith("coquetry of an elegant female.\n")
+    assert not re.search(r"  |\n\n| \n|\n |gutenberg", text.lower())
+    # one in eight letters of English is an e; the whole text is prose, not a list
+    letters = re.sub("[^a-z]", "", text.lower())
+    assert letters.count("e") / len(letters) == pytest.approx(0.127, abs=0.003)
+
+
+@pytest.mark.parametrize("name", ["digits.npz", "pride_and_prejudice.txt"])
+def test_every_file_has_a_source_and_a_licence(name):
+    notes = resources.files(datasets).joinpath("README.md").read_text("utf-8")
+    _, note = notes.split(f"## `{name}`\n")
+    note = note.split("\n## ")[0]
+    assert "- Source: " in note
+    assert "- Licence: " in note
+
+
+def check_characters(**options):
+    """Hold the windows to the text: in order, the targets one further, nothing in both sets."""
+    text = resources.files(datasets).joinpath("pride_and_prejudice.txt").read_text("ascii")
+    t = options.get("t", 64)
+    train, validation, vocabulary = datasets.characters(**options)
+    assert vocabulary == "".join(sorted(set(text)))
+    places = []
+    for (x, y), step in ((train, options.get("stride", t)), (validation, t)):
+        x, y = to_numpy(x), to_numpy(y)
+        assert x.shape == y.shape
+        assert x.shape[1] == t
+        assert x.dtype == y.dtype == np.int64
+        assert_array_equal(x[:, 1:], y[:, :-1])
+        found = text.find(datasets.decode([*x[0], y[0, -1]], vocabulary))
+        for i, (a, b) in enumerate(zip(x, y, strict=True)):
+            window = text[found + i * step :][: t + 1]
+            assert datasets.decode([*a, b[-1]], vocabulary) == window
+        places.append((found, found + (len(x) - 1) * step + t + 1))
+    (start, end), (later, last) = places
+    cut = len(text) - round(options.get("validation", 0.1) * len(text))
+    assert start == 0
+    assert end <= cut == later
+    assert cut - end < options.get("stride", t)
+    assert len(text) - last < t
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"t": 10}, {"t": 100, "stride": 25}, {"t": 7, "stride": 50}, {"validation": 0.3}],
+    ids=str,
+)
+def test_characters(created, options):
+    check_characters(**options)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda a, t, s: (array(a[: len(a) // t * t].reshape(-1, t)),) * 2,
+        lambda a, t, s: windows(a[::-1].copy(), t, s),
+        lambda a, t, s: windows(a, t, 1),
+        lambda a, t, s: tuple(w[:-1] for w in windows(a, t, s)),
+    ],
+    ids=["target is the input", "backwards", "stride ignored", "last window lost"],
+)
+def test_wrong_windows_are_caught(monkeypatch, wrong):
+    monkeypatch.setattr(text_module, "_windows", wrong)
+    with pytest.raises(AssertionError):
+        check_characters(t=50)
+
+
+@given(text=st.text("ab c\n", max_size=20))
+def test_decoding_undoes_encoding(text):
+    indices = datasets.encode(text, "\n abc")
+    assert tuple(indices.shape) == (len(text),)
+    assert datasets.decode(indices, "\n abc") == text
+
+
+def test_encoding_follows_the_backend(created):
+    indices = datasets.encode("cab", "abc")
+    assert isinstance(indices, type(array(1.0 * np.ones(1))))
+    assert_array_equal(to_numpy(indices), [2, 0, 1])
+    assert datasets.decode(indices, "abc") == "cab"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: datasets.split((np.ones((4, 1)), np.ones(3)), rng()), "as many y as x; got 3 and"),
         (lambda: datasets.split((np.ones((4, 1)), np.ones(4)), rng(), 1.5), "both sides of 4; got"),
+        (lambda: datasets.characters(0), "t must be a positive number of characters; got 0"),
+        (lambda: datasets.characters(stride=0), "stride must be a positive number .* got 0"),
+        (
+            lambda: datasets.characters(validation=0),
+            "validation must leave a window of 64 .* got 0",
+        ),
+        (lambda: datasets.characters(validation=1), "on both sides of 190786; got 1"),
+        (lambda: datasets.characters(validation=-1), "on both sides of 190786; got -1"),
+        (lambda: datasets.characters(100_000), "validation must leave a window of 100000"),
+        (lambda: datasets.encode("abc", "ab"), "text must consist of characters .* got 'c'"),
+        (lambda: datasets.decode([0, 2], "ab"), "indices must be 0 to 1; got 2"),
+        (lambda: datasets.decode([-1], "ab"), "indices must be 0 to 1; got -1"),
+        (lambda: datasets.decode([[0]], "ab"), r"indices must have shape \(t,\); got \(1, 1\)"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from companion import losses
 from companion.backend import array, namespace, to_numpy
-from companion.losses import cross_entropy, cross_entropy_grad, grad_of, mse_loss
+from companion.losses import cross_entropy, cross_entropy_grad, grad_of, mse_loss, value_and_grad
 
 ALL = {
     "cross_entropy": (cross_entropy, F.cross_entropy),
@@ -145,6 +145,25 @@ def test_replicas_equal_a_loop(created, name, reduction, shared):
         assert_allclose(to_numpy(grad[i]), to_numpy(one_grad), rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ALL)
+def test_value_and_gradient_in_one_pass_have_the_same_bits(created, name, reduction, dtype):
+    loss, _ = ALL[name]
+    rng = np.random.default_rng(5)
+    prediction, target = draw_case(name, (2,))
+    scales = array(10.0 ** rng.integers(-3, 3, (2, 7, 1)))
+    prediction = namespace(prediction).astype(
+        prediction * scales, getattr(namespace(prediction), dtype)
+    )
+    options = {"reduction": reduction, **core_axes(name)}
+    both = value_and_grad(functools.partial(loss, **options))
+    value, grad = both(prediction, target)
+    assert value.dtype == grad.dtype == prediction.dtype
+    assert_array_equal(to_numpy(value), to_numpy(loss(prediction, target, **options)))
+    assert_array_equal(to_numpy(grad), to_numpy(grad_of(loss)(prediction, target, **options)))
+
+
 def test_infinite_logits(created):
     z = array([[0.0, -np.inf, 1.0]])
     assert float(cross_entropy(z, array([0]))) == pytest.approx(np.log(1 + np.e))
@@ -186,6 +205,7 @@ def test_a_partial_keeps_its_options():
         (lambda: mse_loss(np.zeros((3, 1)), np.zeros(3)), ValueError, r"got \(3,\) for \(3, 1\)"),
         (lambda: mse_loss(["a"], [1.0]), TypeError, "prediction must be real"),
         (lambda: grad_of(max), ValueError, "loss must be one of cross_entropy, mse_loss; got"),
+        (lambda: value_and_grad(max), ValueError, "loss must be one of cross_entropy, mse_loss"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

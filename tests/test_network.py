@@ -357,7 +357,9 @@ def test_bad_input_is_named(created):
         net.forward(theta, x, noise=[])
     with pytest.raises(ValueError, match=r"state must have shape \(..., 0\)"):
         net.forward(theta, x, state=array(np.ones(3)))
-    with pytest.raises(ValueError, match=r"PReLU.* expects 3 entries on axis 1 of x"):
+    with pytest.raises(
+        ValueError, match=r"PReLU.* expects 3 entries on axis 1 of x, 0 being the samples"
+    ):
         Sequential(Linear(3, 4), layers.PReLU(3)).forward(theta[..., 1:], x)
 
 

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ("datasets", "initializers", "losses", "network", "optimizers", "training")
+MODULES = (
+    "autodiff",
+    "datasets",
+    "gradients",
+    "initializers",
+    "losses",
+    "network",
+    "optimizers",
+    "torch_bridge",
+    "training",
+)
+#: where the tests of a module are, if not in one file under its name
+FILES = {"training": ("training", "checkpoint", "distributed")}
 HERE = Path(__file__).parent
 
 
@@ -22,7 +34,8 @@ def public(module):
 def test_every_public_name_is_in_the_tests_of_its_module(name):
     names = set(public(import_module(f"companion.{name}")))
     assert names, "a module without public names"
-    text = (HERE / f"test_{name}.py").read_text("utf-8")
+    files = [HERE / f"test_{file}.py" for file in FILES.get(name, (name,))]
+    text = "".join(file.read_text("utf-8") for file in files)
     # the tests of losses find a gradient by grad_of(loss)
     missing = [n for n in sorted(names) if n.removesuffix("_grad") not in text]
-    assert not missing, f"tests/test_{name}.py does not name {', '.join(missing)}"
+    assert not missing, f"{', '.join(map(str, files))} do not name {', '.join(missing)}"

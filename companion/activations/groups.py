@@ -6,11 +6,14 @@ import functools
 from typing import Any
 
 from companion.backend import (
+    _cast,
     axis_index,
     check_shape,
     is_torch,
+    largest,
     namespace,
     product,
+    total,
     vectorwise,
     widen,
 )
@@ -108,7 +111,7 @@ def _exponentials(x: Any, axis: int, temperature: float, exact: bool) -> tuple[A
     exact = exact and wide is x
     x = wide
     xp = namespace(x)
-    m = xp.max(x, axis=axis, keepdims=True)
+    m = largest(x, axis, True)
     d = x - m
     q = d if temperature == 1 else d / temperature
     if not exact:
@@ -124,7 +127,7 @@ def _exponentials(x: Any, axis: int, temperature: float, exact: bool) -> tuple[A
 
 def _softmax(x: Any, axis: int, temperature: float, exact: bool = True) -> Any:
     t = _exponentials(x, axis, temperature, exact)[2]
-    return t / namespace(x).sum(t, axis=axis, keepdims=True)
+    return t / total(t, axis, True)
 
 
 @vectorwise("x")
@@ -206,12 +209,22 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     >>> log_softmax([100.0, 0.0])
     array([-3.72007598e-44, -1.00000000e+02])
     """
-    xp = namespace(x)
-    d, e, t = _exponentials(x, axis, temperature, exact=not is_torch(x))
-    largest = xp.astype(d == 0, t.dtype)  # where t is 1
-    others = xp.sum(t - largest, axis=axis, keepdims=True)
-    others = others + (xp.sum(largest, axis=axis, keepdims=True) - 1)  # in a tie, all but one
+    return _log_softmax(*_exponentials(x, axis, temperature, exact=not is_torch(x)), axis)
+
+
+def _log_softmax(d: Any, e: Any, t: Any, axis: int) -> Any:
+    """Return the logarithm of softmax from what :func:`_exponentials` gives."""
+    xp = namespace(t)
+    top = _cast(d == 0, t.dtype)  # where t is 1
+    others = total(t - top, axis, True)
+    others = others + (total(top, axis, True) - 1)  # in a tie, all but one
     return d + (e - xp.log1p(others))
+
+
+def _softmax_and_log(x: Any) -> tuple[Any, Any]:
+    """Return :func:`softmax` and :func:`log_softmax` of a float array, with one exponential."""
+    d, e, t = _exponentials(x, -1, 1.0, exact=not is_torch(x))
+    return _cast(t / total(t, -1, True), x.dtype), _cast(_log_softmax(d, e, t, -1), x.dtype)
 
 
 @vectorwise("dy", "x")

@@ -20,7 +20,7 @@ from companion.backend import (
 )
 
 
-@elementwise
+@elementwise(silent=True)
 def relu(x: Any) -> Any:
     r"""Rectified linear unit, :math:`f(x)=\max(x,0)`.
 
@@ -46,7 +46,7 @@ def relu(x: Any) -> Any:
     return positive_part(x)
 
 
-@elementwise
+@elementwise(silent=True)
 def relu_grad(x: Any) -> Any:
     r"""Derivative of :func:`relu`: 1 for :math:`x>0`, else 0; :math:`f'(0)=0`, as in torch and JAX.
 

@@ -7,8 +7,13 @@ take and return the parameters as tuples in that order. Data are features ``(...
 replicas. A parameter of shape ``(i, o)`` comes as ``(..., i, o)``.
 """
 
+from companion.layers.attention import Attention, Embedding, Position
 from companion.layers.base import Layer, Row
+from companion.layers.blocks import Residual, ReZero
+from companion.layers.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
+from companion.layers.dropout import Dropout
 from companion.layers.linear import Linear, Maxout
+from companion.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from companion.layers.pointwise import (
     CELU,
     ELU,
@@ -37,5 +42,6 @@ from companion.layers.pointwise import (
     Swish,
     Tanh,
 )
+from companion.layers.recurrent import LSTM, RNN
 
 __all__ = [n for n in dir() if n[0].isupper()]

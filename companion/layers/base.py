@@ -82,7 +82,7 @@ class Row(Layer):
                 raise TypeError(f"layer {i} must be a Layer, such as ReLU(); got {layer!r}")
         self.layers = layers
         first = layers[0]
-        self.input_ndim = first.input_ndim
+        self.input_ndim = next((n for layer in layers if (n := layer.input_ndim)), None)
         self.takes_shared, self.takes_integers = first.takes_shared, first.takes_integers
         self.needs_noise = any(layer.needs_noise for layer in layers)
         self.shapes = _named(layer.shapes for layer in layers)
@@ -161,6 +161,19 @@ def along(param: Any, x: Any, axis: int) -> Any:
     before = x.ndim - replicas - 1 - after
     shape = (*param.shape[:-1], *(1,) * before, param.shape[-1], *(1,) * after)
     return namespace(param).reshape(param, shape)
+
+
+def axes_but(axis: int, x: Any, param: Any, layer: Any) -> tuple[int, ...]:
+    """Return the axes of x from the samples' on without `axis`, which is counted from there."""
+    replicas = param.ndim - 1
+    own = x.ndim - replicas
+    kept = replicas + axis % max(own, 1)
+    if not -own < axis < own or axis == 0 or x.shape[kept] != param.shape[-1]:
+        raise ValueError(
+            f"{layer} expects {param.shape[-1]} entries on axis {axis} of x, 0 being the samples; "
+            f"got shape {tuple(x.shape)}"
+        )
+    return tuple([i for i in range(replicas, x.ndim) if i != kept])
 
 
 def _named(shapes: Any) -> dict[str, tuple[int, ...]]:

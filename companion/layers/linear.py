@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from companion import activations, initializers
-from companion.backend import namespace
+from companion.backend import namespace, total
 from companion.layers.base import Layer
 
 
@@ -75,7 +75,7 @@ class Linear(Layer):
         shape = dy.shape
         dy = _as_samples(dy, weight)
         dx = _in_shape(dy @ weight.mT, shape) if input_grad else None
-        return dx, (x.mT @ dy, namespace(dy).sum(dy, axis=-2))
+        return dx, (x.mT @ dy, total(dy, axis=-2))
 
 
 class Maxout(Linear):

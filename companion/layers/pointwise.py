@@ -10,7 +10,7 @@ import numpy as np
 
 from companion import activations
 from companion.backend import namespace
-from companion.layers.base import Layer, along
+from companion.layers.base import Layer, along, axes_but
 
 
 class Activation(Layer):
@@ -148,13 +148,9 @@ class PReLU(Layer):
         return (np.full(self.num_parameters, self.start),)
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
+        if self.num_parameters > 1:
+            axes_but(self.axis, x, params[0], self)
         weight = along(params[0], x, self.axis)
-        axis = self.axis % (x.ndim - params[0].ndim + 1) + params[0].ndim - 1
-        if self.num_parameters not in (1, x.shape[axis]):
-            raise ValueError(
-                f"{self} expects {self.num_parameters} entries on axis {self.axis} of x; "
-                f"got shape {tuple(x.shape)}"
-            )
         return self.function(x, weight), (x, weight, params[0].shape)
 
     def backward(

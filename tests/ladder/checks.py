@@ -201,6 +201,28 @@ def check_autograd(row: Row, setting: int, device: str = "cpu") -> None:
         _same(got, row.parameter_grads[name](x.detach()[small], **parameters).sum())
 
 
+def check_gradcheck(row: Row, setting: int, device: str = "cpu") -> None:
+    """Torch's differences of the function, and of its derivative by hand, find both right."""
+    import torch
+
+    from companion.torch_bridge import as_torch_function
+
+    f = as_torch_function(row.function, **{"grad" if row.elementwise else "vjp": row.grad})
+    x = np.random.default_rng(4).normal(size=(4, reference.WIDTH)) * 3
+    for kink in row.kinks:  # the differences must not cross it
+        x = np.where(abs(x - kink) < 0.01, x + 0.02, x)
+    parameters = dict(row.parameters[setting])
+    names = list(row.parameter_grads)
+    learned = [torch.tensor(parameters.get(n, 1.0), dtype=torch.float64) for n in names]
+    inputs = [t.to(device).requires_grad_() for t in (torch.tensor(x), *learned)]
+
+    def function(x: Any, *values: Any) -> Any:
+        return f(x, **parameters | dict(zip(names, values, strict=True)))
+
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(function, inputs, raise_exception=False), f"{check.__name__} of {row.name}"
+
+
 def autograd_inputs(row: Row) -> np.ndarray:
     """Inputs off the kinks with 0 and ±1e4, where composed formulas go wrong."""
     rng = np.random.default_rng(2)

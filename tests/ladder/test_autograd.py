@@ -1,6 +1,7 @@
 """Step 3: torch's autograd through our functions equals the derivative by hand, and they compile.
 
-`gradcheck` joins with `torch_bridge`, which turns a function and its derivative into one operation.
+Through `torch_bridge`, which makes a function and its derivative one operation, `gradcheck` holds
+the two to each other, and `gradgradcheck` the derivative to its own.
 """
 
 import os
@@ -36,6 +37,16 @@ def test_autograd(row, setting, device):
 @applicable(checks.each(elementwise=False))
 def test_autograd_of_an_axis(row, setting, device):
     checks.check_autograd(row, setting, device)
+
+
+@checks.each()
+def test_gradcheck_through_the_bridge(row, setting, device):
+    checks.check_gradcheck(row, setting, device)
+
+
+@checks.each(elementwise=False)
+def test_gradcheck_of_an_axis_through_the_bridge(row, setting, device):
+    checks.check_gradcheck(row, setting, device)
 
 
 def every_forward(x):

@@ -199,6 +199,21 @@ def test_a_formula_that_breaks_autograd_is_caught(name, wrong):
         checks.check_autograd(mutant(name, function=wrong), 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("gelu", lambda x: act.gelu(x) / x),
+        ("softmax", lambda dy, x: dy * act.softmax(x) * (1 - act.softmax(x))),
+        # right, but in a form that torch cannot differentiate again
+        ("tanh", lambda x: act.tanh_grad(x.detach())),
+    ],
+)
+def test_a_derivative_that_gradcheck_refuses_is_caught(name, wrong):
+    checks.check_gradcheck(REGISTRY[name], 0)
+    with pytest.raises(AssertionError):
+        checks.check_gradcheck(mutant(name, grad=wrong), 0)
+
+
 def test_what_breaks_at_the_extremes_is_caught():
     row = mutant("silu", function=quietly(lambda x: x * act.sigmoid(x)))  # -inf * 0
     value(row)
