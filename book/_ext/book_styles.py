@@ -16,6 +16,7 @@ THEME = ["_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css"]
 IMPORT = re.compile(r"@import\s+(?:url\()?[\"']([^\"']+)[\"']\)?;")
 URL = re.compile(r"url\(([\"']?)(?!data:|#)([^\"')]+)\1\)")
 CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
+NOT = re.compile(r":not\([^)]*\)")  # names what must not be there
 COMMA = re.compile(r",(?![^(\[]*[)\]])")  # one that parts selectors
 
 
@@ -39,7 +40,7 @@ def in_use(css, words):
     for rule in parse(css, skip_comments=True, skip_whitespace=True):
         if rule.type == "qualified-rule":
             selectors = COMMA.split(tinycss2.serialize(rule.prelude).strip())
-            if kept := [s for s in selectors if words.issuperset(CLASS.findall(s))]:
+            if kept := [s for s in selectors if words.issuperset(CLASS.findall(NOT.sub("", s)))]:
                 yield f"{','.join(kept)}{{{tinycss2.serialize(rule.content).strip()}}}"
         elif rule.type == "at-rule" and rule.lower_at_keyword in {"media", "supports"}:
             if kept := "".join(in_use(rule.content, words)):
