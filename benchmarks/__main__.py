@@ -1,7 +1,8 @@
-"""``make bench``: the import, every activation and trainings against torch."""
+"""``make bench``: the import, every activation and trainings against torch, and single passes."""
 
-from benchmarks import activations, imports, training
+from benchmarks import activations, imports, passes, training
 
 imports.main()
 activations.main()
 training.main()
+passes.main()
