@@ -158,7 +158,9 @@ class Sequential:
             For :meth:`backward` and :meth:`advance`.
         """
         self._check(theta)
-        if not self.row.takes_integers:
+        if self.row.takes_integers:
+            x = x if hasattr(x, "dtype") else np.asarray(x)
+        else:
             x, _ = as_float(x)
             if x.dtype != theta.dtype:
                 raise TypeError(f"x must have the dtype of theta, {theta.dtype}; got {x.dtype}")
@@ -174,7 +176,8 @@ class Sequential:
         replicas, split = tuple(theta.shape[:-1]), x.ndim - self.input_ndim
         own = tuple(x.shape[: max(split, 0)])
         if split < 0 or own != replicas[len(replicas) - len(own) :]:
-            kind = {2: "(n, d)", 3: "(n, t, d)", 4: "(n, c, h, w)"}[self.input_ndim]
+            kinds = {2: "(n, d)", 3: "(n, t, d)", 4: "(n, c, h, w)"}
+            kind = "(n, t)" if self.row.takes_integers else kinds.get(self.input_ndim, "(n, ...)")
             raise ValueError(
                 f"x must have shape {kind}, or the replicas' axes {replicas} before these; "
                 f"got {tuple(x.shape)}"

@@ -363,6 +363,15 @@ def test_bad_input_is_named(created):
         Sequential(Linear(3, 4), layers.PReLU(3)).forward(theta[..., 1:], x)
 
 
+def test_integers_may_come_as_a_list(on_numpy):
+    net = Sequential(layers.Embedding(3, 2))
+    theta = net.init(np.random.default_rng(0))
+    y, _ = net.forward(theta, [[0, 2]])
+    assert_array_equal(y[0], net.unpack(theta)["0.weight"][[0, 2]])
+    with pytest.raises(ValueError, match=r"x must have shape \(n, t\), or .* got \(2,\)"):
+        net.forward(theta, [0, 2])
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
