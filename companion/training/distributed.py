@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,4 +60,6 @@ def join(backend: str | None = None) -> Processes:
     on_gpu = current().device.startswith("cuda")
     if not dist.is_initialized():
         dist.init_process_group(backend or ("nccl" if on_gpu else "gloo"))
+        # gloo's threads, still running when Python ends, abort a process now and then
+        atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
     return Processes(dist.get_rank(), dist.get_world_size())
