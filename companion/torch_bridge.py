@@ -21,7 +21,7 @@ import torch
 from companion.backend import array, to_numpy
 from companion.layers import Attention, Linear, Residual
 from companion.layers.base import Layer, Row
-from companion.network import Sequential, _views
+from companion.network import Sequential, _joined, _views
 
 
 def as_torch_function(
@@ -317,11 +317,9 @@ def from_state_dict(net: Sequential, state_dict: dict[str, torch.Tensor]) -> tup
         if given[name].shape != wanted:
             raise ValueError(f"{name} of state_dict must be {wanted}; got {given[name].shape}")
         given[name] = given[name].T if name in transposed else given[name]
-    parts = [
-        np.concatenate([np.empty(0), *(given[name].reshape(-1) for name in names)])
-        for names in (net.row.shapes, net.row.state_shapes)
-    ]
-    return array(parts[0]), array(parts[1])
+    parts = (net.row.shapes, net.row.state_shapes)
+    theta, state = (array(_joined(tuple([given[name] for name in names]))) for names in parts)
+    return theta, state
 
 
 @dataclass(frozen=True)

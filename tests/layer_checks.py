@@ -1,9 +1,10 @@
-"""What the tests of the layers with two modes share: passes in training, held to other ways."""
+"""What the tests of layers share: passes in training, held to other ways."""
 
+import array_api_strict
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from companion import backend
 from companion.backend import array, to_numpy
@@ -80,6 +81,48 @@ def check_replicas(net, theta, x, dy, how):
         }
         for got, want in zip(together, passes(net, theta[i], x[i], dy[i], own), strict=True):
             assert_allclose(got[i], want, rtol=1e-12, atol=1e-12)
+
+
+def check_without_input_grad(net, shape):
+    """Hold the gradient in theta to be the same where nobody asks for the one in x."""
+    theta, x, dy, _ = draw(net, shape)
+    _, cache = net.forward(theta, x)
+    dx, dtheta = net.backward(cache, dy, input_grad=False)
+    assert dx is None
+    assert_array_equal(to_numpy(dtheta), to_numpy(net.backward(cache, dy)[1]))
+
+
+def check_standard(layer, shape):
+    """Hold both passes of two replicas on the bare standard to those on NumPy."""
+    rng = np.random.default_rng(0)
+    params = tuple(rng.standard_normal((2, *s)) for s in layer.shapes.values())
+    x = rng.standard_normal((2, *shape))
+    dy = rng.standard_normal((2, *layer.output_shape(shape)))
+
+    def run(asarray):
+        y, cache = layer.forward(tuple(map(asarray, params)), asarray(x))
+        dx, grads = layer.backward(cache, asarray(dy))
+        return [np.asarray(a) for a in (y, dx, *grads)]
+
+    for got, want in zip(run(array_api_strict.asarray), run(np.asarray), strict=True):
+        assert_allclose(got, want, rtol=1e-13, atol=1e-13)
+
+
+def check_one_graph(net, shape, dtype, device):
+    """Hold both passes, compiled as one graph, to those that are not."""
+    theta, x, dy = (
+        torch.tensor(to_numpy(a), dtype=getattr(torch, dtype), device=device)
+        for a in draw(net, shape, replicas=(2,))[:3]
+    )
+
+    def both(theta, x, dy):
+        y, cache = net.forward(theta, x, training=True)
+        return (y, *net.backward(cache, dy))
+
+    compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
+    eps = torch.finfo(theta.dtype).eps
+    for got, want in zip(compiled(theta, x, dy), both(theta, x, dy), strict=True):
+        torch.testing.assert_close(got, want, rtol=100 * eps, atol=100 * eps)
 
 
 def tensor(x):

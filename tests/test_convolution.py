@@ -1,6 +1,5 @@
 """Convolution and pooling: against torch.nn, their definition, and wrong versions."""
 
-import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,10 @@ from companion.network import Sequential
 from tests.layer_checks import (
     check_autograd,
     check_differences,
+    check_one_graph,
     check_replicas,
+    check_standard,
+    check_without_input_grad,
     draw,
     passes,
     tensor,
@@ -216,12 +218,7 @@ def test_the_derivative_of_a_whole_network(created, replicas):
 
 @pytest.mark.parametrize("layer", [Conv2d(3, 2, 3), MaxPool2d(2), AvgPool2d(2)], ids=repr)
 def test_without_the_gradient_in_the_input(created, layer):
-    net = Sequential(layer)
-    theta, x, dy, _ = draw(net, (2, 3, 4, 4))
-    _, cache = net.forward(theta, x)
-    dx, dtheta = net.backward(cache, dy, input_grad=False)
-    assert dx is None
-    assert_array_equal(to_numpy(dtheta), to_numpy(net.backward(cache, dy)[1]))
+    check_without_input_grad(Sequential(layer), (2, 3, 4, 4))
 
 
 def test_the_transpose_of_gathering_is_scattering(created):
@@ -327,19 +324,7 @@ def test_layout_in_memory_does_not_matter(created):
 @every_case
 def test_the_array_api_standard_suffices(kind, case):
     options, shape = CASES[case]
-    layer = make(kind, options, shape[1])[0]
-    rng = np.random.default_rng(0)
-    params = tuple(rng.standard_normal((2, *s)) for s in layer.shapes.values())
-    x = rng.standard_normal((2, *shape))
-    dy = rng.standard_normal((2, *layer.output_shape(shape)))
-
-    def run(asarray):
-        y, cache = layer.forward(tuple(map(asarray, params)), asarray(x))
-        dx, grads = layer.backward(cache, asarray(dy))
-        return [np.asarray(a) for a in (y, dx, *grads)]
-
-    for got, want in zip(run(array_api_strict.asarray), run(np.asarray), strict=True):
-        assert_allclose(got, want, rtol=1e-13, atol=1e-13)
+    check_standard(make(kind, options, shape[1])[0], shape)
 
 
 def test_an_empty_batch(created):
@@ -367,20 +352,7 @@ def test_what_is_kept_for_the_backward_pass(created):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_passes_are_one_graph(dtype, device):
-    net, _ = small_network()
-    theta, x, dy = (
-        torch.tensor(to_numpy(a), dtype=getattr(torch, dtype), device=device)
-        for a in draw(net, (4, 3, 9, 8), replicas=(2,))[:3]
-    )
-
-    def both(theta, x, dy):
-        y, cache = net.forward(theta, x, training=True)
-        return (y, *net.backward(cache, dy))
-
-    compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
-    eps = torch.finfo(theta.dtype).eps
-    for got, want in zip(compiled(theta, x, dy), both(theta, x, dy), strict=True):
-        torch.testing.assert_close(got, want, rtol=100 * eps, atol=100 * eps)
+    check_one_graph(small_network()[0], (4, 3, 9, 8), dtype, device)
 
 
 # Initial values and words -------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Recurrent layers: against torch.nn, their equations, and wrong versions."""
 
-import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,10 @@ from companion.network import Sequential
 from tests.layer_checks import (
     check_autograd,
     check_differences,
+    check_one_graph,
     check_replicas,
+    check_standard,
+    check_without_input_grad,
     draw,
     passes,
     tensor,
@@ -166,12 +168,7 @@ def test_a_gradient_reaches_earlier_steps_only(created, kind):
 
 @every_kind
 def test_without_the_gradient_in_the_input(created, kind):
-    net, shape = network(kind)
-    theta, x, dy, _ = draw(net, shape)
-    _, cache = net.forward(theta, x)
-    dx, dtheta = net.backward(cache, dy, input_grad=False)
-    assert dx is None
-    assert_array_equal(to_numpy(dtheta), to_numpy(net.backward(cache, dy)[1]))
+    check_without_input_grad(*network(kind))
 
 
 # Numbers and arrays -------------------------------------------------------------------------
@@ -227,18 +224,7 @@ def test_large_inputs_saturate_and_warn_of_nothing(created, kind):
 
 @every_kind
 def test_the_array_api_standard_suffices(kind):
-    layer = kind(3, 4)
-    rng = np.random.default_rng(0)
-    params = tuple(rng.standard_normal((2, *s)) for s in layer.shapes.values())
-    x, dy = rng.standard_normal((2, 5, 6, 3)), rng.standard_normal((2, 5, 6, 4))
-
-    def run(asarray):
-        y, cache = layer.forward(tuple(map(asarray, params)), asarray(x))
-        dx, grads = layer.backward(cache, asarray(dy))
-        return [np.asarray(a) for a in (y, dx, *grads)]
-
-    for got, want in zip(run(array_api_strict.asarray), run(np.asarray), strict=True):
-        assert_allclose(got, want, rtol=1e-13, atol=1e-13)
+    check_standard(kind(3, 4), (5, 6, 3))
 
 
 @every_kind
@@ -267,20 +253,7 @@ def test_what_is_kept_for_the_backward_pass(created, kind):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_passes_are_one_graph(dtype, device):
-    net = language_model()
-    theta, x, dy = (
-        torch.tensor(to_numpy(a), dtype=getattr(torch, dtype), device=device)
-        for a in draw(net, (2, 4, 3), replicas=(2,))[:3]
-    )
-
-    def both(theta, x, dy):
-        y, cache = net.forward(theta, x, training=True)
-        return (y, *net.backward(cache, dy))
-
-    compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
-    eps = torch.finfo(theta.dtype).eps
-    for got, want in zip(compiled(theta, x, dy), both(theta, x, dy), strict=True):
-        torch.testing.assert_close(got, want, rtol=100 * eps, atol=100 * eps)
+    check_one_graph(language_model(), (2, 4, 3), dtype, device)
 
 
 # Initial values and words -------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from companion import initializers
 from companion.activations import softmax
 from companion.backend import inspectable, namespace
-from companion.layers.base import Layer
+from companion.layers.base import Layer, check_counts
 from companion.layers.linear import Linear
 
 
@@ -68,7 +68,7 @@ class Embedding(Layer):
         init: Callable[..., Any] = initializers.normal,
         **options: Any,
     ) -> None:
-        _check_positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        check_counts("", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight_init, self.options = init, options
         self.shapes = {"weight": (num_embeddings, embedding_dim)}
@@ -157,7 +157,7 @@ class Position(Layer):
     def __init__(
         self, t_max: int, d: int, init: Callable[..., Any] = initializers.normal, **options: Any
     ) -> None:
-        _check_positive(t_max=t_max, d=d)
+        check_counts("", t_max=t_max, d=d)
         self.t_max, self.d, self.weight_init, self.options = t_max, d, init, options
         self.shapes = {"weight": (t_max, d)}
 
@@ -257,7 +257,7 @@ class Attention(Layer):
         init: Callable[..., Any] = initializers.xavier_uniform,
         **options: Any,
     ) -> None:
-        _check_positive(d=d, num_heads=num_heads)
+        check_counts("", d=d, num_heads=num_heads)
         if d % num_heads:
             raise ValueError(f"num_heads must divide d, which is {d}; got {num_heads}")
         self.d, self.num_heads, self.causal = d, num_heads, causal
@@ -316,12 +316,6 @@ class Attention(Layer):
         xp, parts = namespace(x), x.shape[0]
         x = xp.moveaxis(x, (0, -3), (-3, -2))
         return xp.reshape(x, (*x.shape[:-3], parts * self.d))
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, n in sizes.items():
-        if n < 1:
-            raise ValueError(f"{name} must be a positive number; got {n}")
 
 
 def _check_sequence(layer: Layer, x: Any, d: int, replicas: int) -> None:

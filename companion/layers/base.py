@@ -163,6 +163,20 @@ def along(param: Any, x: Any, axis: int) -> Any:
     return namespace(param).reshape(param, shape)
 
 
+def as_samples(x: Any, weight: Any) -> Any:
+    """Return x with one axis between the replicas', which `weight` has too, and the features."""
+    if x.ndim <= weight.ndim:
+        return x
+    return namespace(x).reshape(x, (*x.shape[: weight.ndim - 2], -1, x.shape[-1]))
+
+
+def check_counts(of: str, **counts: int) -> None:
+    """Say so if one of a layer's sizes is not positive; `of` is what they count."""
+    for name, n in counts.items():
+        if n < 1:
+            raise ValueError(f"{name} must be a positive number{of and f' of {of}'}; got {n}")
+
+
 def axes_but(axis: int, x: Any, param: Any, layer: Any) -> tuple[int, ...]:
     """Return the axes of x from the samples' on without `axis`, which is counted from there."""
     replicas = param.ndim - 1

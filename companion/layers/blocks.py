@@ -147,16 +147,8 @@ class ReZero(Row):
         _check_ends(self, super().output_shape(shape), shape)
         return shape
 
-    def forward(
-        self,
-        params: tuple[Any, ...],
-        x: Any,
-        *,
-        training: bool = False,
-        noise: Any = None,
-        state: tuple[Any, ...] = (),
-    ) -> tuple[Any, Any]:
-        fx, cache = super().forward(params, x, training=training, noise=noise, state=state)
+    def forward(self, params: tuple[Any, ...], x: Any, **modes: Any) -> tuple[Any, Any]:
+        fx, cache = super().forward(params, x, **modes)
         _check_ends(self, fx.shape, x.shape)
         alpha = along(params[-1], x, 1)
         return x + alpha * fx, (cache, alpha, fx, params[-1].shape)

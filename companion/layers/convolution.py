@@ -10,7 +10,7 @@ import numpy as np
 
 from companion import initializers
 from companion.backend import namespace, total
-from companion.layers.base import Layer
+from companion.layers.base import Layer, check_counts
 
 
 class _Windows(Layer):
@@ -135,9 +135,7 @@ class Conv2d(_Windows):
         **options: Any,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
-        for name, n in {"in_channels": in_channels, "out_channels": out_channels}.items():
-            if n < 1:
-                raise ValueError(f"{name} must be a positive number of channels; got {n}")
+        check_counts("channels", in_channels=in_channels, out_channels=out_channels)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.weight_init, self.options = init, options
         self.shapes = {
@@ -194,7 +192,24 @@ class Conv2d(_Windows):
         return _matrix(namespace(x).reshape(stacked, shape), 3)
 
 
-class MaxPool2d(_Windows):
+class _Pool(_Windows):
+    """What both poolings share: windows side by side by default, and none of padding alone."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+    ) -> None:
+        super().__init__(kernel_size, kernel_size if stride is None else stride, padding)
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(
+                f"padding must be at most half of kernel_size, {self.kernel_size}; "
+                f"got {self.padding}"
+            )
+
+
+class MaxPool2d(_Pool):
     r"""Largest value of each window, ``(n,c,h,w)->(n,c,h',w')``.
 
     The gradient goes to the value that was taken: of equal ones to the first, row by row, where
@@ -232,15 +247,6 @@ class MaxPool2d(_Windows):
              [1., 0., 0., 0.]]]])
     """
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
-    ) -> None:
-        super().__init__(kernel_size, kernel_size if stride is None else stride, padding)
-        _check_half(self.padding, self.kernel_size)
-
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         y, *others = self._gather(x, outside=-math.inf)
         xp = namespace(x)
@@ -265,7 +271,7 @@ class MaxPool2d(_Windows):
         return self._scatter(pieces, shape, dy), ()
 
 
-class AvgPool2d(_Windows):
+class AvgPool2d(_Pool):
     r"""Mean of each window, ``(n,c,h,w)->(n,c,h',w')``.
 
     Parameters
@@ -288,15 +294,6 @@ class AvgPool2d(_Windows):
     >>> AvgPool2d(2).forward((), np.array([[[[1.0, 2.0], [3.0, 6.0]]]]))[0]
     array([[[[3.]]]])
     """
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
-    ) -> None:
-        super().__init__(kernel_size, kernel_size if stride is None else stride, padding)
-        _check_half(self.padding, self.kernel_size)
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         y = sum(self._gather(x)) / math.prod(self.kernel_size)
@@ -364,11 +361,3 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     if not good or not all(isinstance(n, int) and n >= least for n in pair):
         raise ValueError(f"{name} must be an integer of at least {least}, or two; got {value!r}")
     return pair
-
-
-def _check_half(padding: tuple[int, int], kernel_size: tuple[int, int]) -> None:
-    """Refuse windows that may lie in the padding only."""
-    if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
-        raise ValueError(
-            f"padding must be at most half of kernel_size, {kernel_size}; got {padding}"
-        )

@@ -9,7 +9,7 @@ import numpy as np
 
 from companion import activations, initializers
 from companion.backend import namespace, total
-from companion.layers.base import Layer
+from companion.layers.base import Layer, as_samples, check_counts
 
 
 class Linear(Layer):
@@ -41,9 +41,7 @@ class Linear(Layer):
         init: Callable[..., Any] = initializers.kaiming_normal,
         **options: Any,
     ) -> None:
-        for name, n in {"n_in": n_in, "n_out": n_out}.items():
-            if n < 1:
-                raise ValueError(f"{name} must be a positive number of features; got {n}")
+        check_counts("features", n_in=n_in, n_out=n_out)
         self.n_in, self.n_out, self.weight_init, self.options = n_in, n_out, init, options
         self.shapes = {"weight": (n_in, n_out), "bias": (n_out,)}
 
@@ -64,7 +62,7 @@ class Linear(Layer):
                 f"{self} expects x of shape (..., n, {self.n_in}); got {tuple(x.shape)}"
             )
         shape = x.shape
-        x = _as_samples(x, weight)
+        x = as_samples(x, weight)
         y = x @ weight + bias[..., None, :]
         return _in_shape(y, shape), (x, weight)
 
@@ -73,7 +71,7 @@ class Linear(Layer):
     ) -> tuple[Any, tuple[Any, ...]]:
         x, weight = cache
         shape = dy.shape
-        dy = _as_samples(dy, weight)
+        dy = as_samples(dy, weight)
         dx = _in_shape(dy @ weight.mT, shape) if input_grad else None
         return dx, (x.mT @ dy, total(dy, axis=-2))
 
@@ -121,15 +119,8 @@ class Maxout(Linear):
         return super().backward(cache, dy, input_grad=input_grad)
 
 
-def _as_samples(x: Any, weight: Any) -> Any:
-    """Return x with one axis between the replicas' and the features'."""
-    if x.ndim <= weight.ndim:
-        return x
-    return namespace(x).reshape(x, (*x.shape[: weight.ndim - 2], -1, x.shape[-1]))
-
-
 def _in_shape(x: Any, shape: tuple[int, ...]) -> Any:
-    """Return x with all but its features in `shape`, if :func:`_as_samples` took that away."""
+    """Return x with all but its features in `shape`, if :func:`as_samples` took that away."""
     if len(shape) <= x.ndim:
         return x
     return namespace(x).reshape(x, (*shape[:-1], x.shape[-1]))

@@ -10,7 +10,7 @@ import numpy as np
 from companion import initializers
 from companion.activations import sigmoid, sigmoid_grad, tanh, tanh_grad
 from companion.backend import namespace, pieces, total, zeros_like
-from companion.layers.base import Layer
+from companion.layers.base import Layer, as_samples, check_counts
 
 
 class _Recurrent(Layer):
@@ -27,9 +27,7 @@ class _Recurrent(Layer):
     def __init__(
         self, n_in: int, n_hidden: int, init: Callable[..., Any], options: dict[str, Any]
     ) -> None:
-        for name, n in {"n_in": n_in, "n_hidden": n_hidden}.items():
-            if n < 1:
-                raise ValueError(f"{name} must be a positive number of features; got {n}")
+        check_counts("features", n_in=n_in, n_hidden=n_hidden)
         self.n_in, self.n_hidden, self.weight_init, self.options = n_in, n_hidden, init, options
         width = self.gates * n_hidden
         self.shapes = {
@@ -57,7 +55,7 @@ class _Recurrent(Layer):
                 f"{self} expects x of shape (..., n, t, {self.n_in}) with t at least 1; "
                 f"got {tuple(x.shape)}"
             )
-        a = _samples(x) @ weight + bias[..., None, :]
+        a = as_samples(x, weight) @ weight + bias[..., None, :]
         return namespace(x).reshape(a, (*x.shape[:-1], a.shape[-1]))
 
     def _gradients(
@@ -66,10 +64,10 @@ class _Recurrent(Layer):
         """Return dx and the parameters' gradients from those of the pre-activations, by step."""
         xp = namespace(x)
         stacked = xp.stack(da, axis=-2)
-        d = _samples(stacked)
+        d = as_samples(stacked, params[0])
         dx = xp.reshape(d @ params[0].mT, x.shape) if input_grad else None
-        dweight_hh = _samples(_before(h)).mT @ d
-        return dx, (_samples(x).mT @ d, dweight_hh, total(d, axis=-2))
+        dweight_hh = as_samples(_before(h), params[0]).mT @ d
+        return dx, (as_samples(x, params[0]).mT @ d, dweight_hh, total(d, axis=-2))
 
 
 class RNN(_Recurrent):
@@ -293,9 +291,3 @@ def _gates(a: Any) -> tuple[Any, Any, Any, Any]:
 def _before(h: Any) -> Any:
     """Return the states one step earlier, the first of which is 0."""
     return namespace(h).concat([zeros_like(h[..., :1, :]), h[..., :-1, :]], axis=-2)
-
-
-def _samples(x: Any) -> Any:
-    """Return ``(..., n, t, k)`` as ``(..., n t, k)``."""
-    n, t, k = x.shape[-3:]
-    return namespace(x).reshape(x, (*x.shape[:-3], n * t, k))
