@@ -2,12 +2,13 @@
 
 Small and larger networks in float32, on NumPy and on torch, against torch eager with
 ``torch.optim``: minibatches of shuffled samples, each loss kept. Then 50 replicas at once against a
-loop of torch trainings and against ``torch.func.vmap``. What is measured is processor time, so that
-other programs count little. ``python -m benchmarks.training --rounds 5 --quick`` leaves out what
-compiles.
+loop of torch trainings and against ``torch.func.vmap``; jax.jit with optax beside them where these
+are installed. What is measured is processor time, so that other programs count little.
+``python -m benchmarks.training --rounds 5 --quick`` leaves out what compiles.
 """
 
 import argparse
+import importlib.util
 import itertools
 import statistics
 import time
@@ -25,15 +26,14 @@ ROUNDS = 15
 #: sizes, batch, samples, steps in a round, momentum
 NETWORKS = {
     "2-16-16-2, batch 32, SGD": ((2, 16, 16, 2), 32, 320, 300, 0.0),
+    "784-256-128-10, batch 128, SGD": ((784, 256, 128, 10), 128, 1280, 30, 0.0),
     "784-256-128-10, batch 128, SGD with momentum": ((784, 256, 128, 10), 128, 1280, 30, 0.9),
 }
 REPLICAS, SMALL = 50, ((64, 32, 10), 64, 640, 20, 0.9)
 BARS = {
     "2-16-16-2, batch 32, SGD": {"torch eager / NumPy": 3.0},
-    "784-256-128-10, batch 128, SGD with momentum": {
-        "torch eager / NumPy": 1.2,
-        "NumPy / its matrix products": 1.2,
-    },
+    "784-256-128-10, batch 128, SGD": {"NumPy / its matrix products": 1.2},
+    "784-256-128-10, batch 128, SGD with momentum": {"torch eager / NumPy": 1.2},
     "50 replicas": {"torch loop / NumPy": 5.0, "torch.func.vmap / NumPy": 1.0},
 }
 
@@ -144,6 +144,45 @@ def vmapped(setting: Any, replicas: int) -> Callable[[], Any]:
     return call
 
 
+def jax_training(setting: Any) -> Callable[[], Any]:
+    """Return the same training with jax.jit and optax, the whole step one compiled function."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    sizes, batch, n, steps, momentum = setting
+    rng = np.random.default_rng(0)
+    start = [
+        (rng.standard_normal(shape).astype(np.float32) / shape[0] ** 0.5, np.zeros(shape[1], "f4"))
+        for shape in itertools.pairwise(sizes)
+    ]
+    x, y = data(sizes, n)
+    optimizer = optax.sgd(0.01, momentum or None)
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        for weight, bias in params[:-1]:
+            x = jax.nn.relu(x @ weight + bias)
+        weight, bias = params[-1]
+        logits = x @ weight + bias
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    @jax.jit
+    def step(params: Any, state: Any, x: Any, y: Any) -> Any:
+        value, grads = jax.value_and_grad(loss)(params, x, y)
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    def call() -> Any:
+        params = jax.tree.map(jnp.asarray, start)
+        state, found = optimizer.init(params), []
+        for rows in shuffled(n, batch, steps):
+            params, state, value = step(params, state, x[rows.numpy()], y[rows.numpy()])
+            found.append(float(value))
+        return found
+
+    return call
+
+
 def products(setting: Any) -> Callable[[], Any]:
     """Return the matrix products of a training on NumPy, and nothing else."""
     sizes, batch, _, steps, _ = setting
@@ -179,6 +218,7 @@ def medians(calls: dict[str, Callable[[], Any]], steps: int, rounds: int) -> dic
 def measure(rounds: int, quick: bool) -> dict[str, Any]:
     """Time all of it; ratios above 1 say how many times as fast ours is."""
     found: dict[str, Any] = {}
+    with_jax = all(importlib.util.find_spec(name) for name in ("jax", "optax"))
     for name, setting in NETWORKS.items():
         calls = {
             "NumPy": fitted("numpy", setting),
@@ -186,6 +226,8 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
             "ours on torch": fitted("torch", setting),
             "its matrix products": products(setting),
         }
+        if with_jax:
+            calls["jax.jit with optax"] = jax_training(setting)
         if not quick:
             calls["ours on torch, compiled"] = fitted("torch", setting, compile=True)
         t = medians(calls, setting[3], rounds)
@@ -194,6 +236,8 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
             "torch eager / ours on torch": t["torch eager"] / t["ours on torch"],
             "NumPy / its matrix products": t["NumPy"] / t["its matrix products"],
         }
+        if with_jax:
+            ratios["jax / NumPy"] = t["jax.jit with optax"] / t["NumPy"]
         if not quick:
             compiled = t["ours on torch, compiled"]
             ratios["torch eager / ours on torch, compiled"] = t["torch eager"] / compiled

@@ -263,6 +263,8 @@ def elementwise(formula: Any = None, *, silent: bool = False) -> Any:
 
     @functools.wraps(formula)
     def function(x, *args, **kwargs):
+        if silent and type(x) is np.ndarray and x.dtype in _NUMPY_FLOATS and not (args or kwargs):
+            return inner(x)  # nothing to prepare
         x, dtype = as_float(x)
         run = cast if is_torch(x) else quiet_cast
         if args or kwargs:
@@ -304,7 +306,8 @@ def _cast(y: Any, dtype: Any) -> Any:
     if y.dtype == dtype:
         return y
     # the method, since np.astype takes three times as long
-    return y.astype(dtype) if type(y) is np.ndarray else namespace(y).astype(y, dtype)
+    xp = namespace(y)
+    return y.astype(dtype) if xp is np else xp.astype(y, dtype)
 
 
 def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
@@ -450,6 +453,40 @@ def largest(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
     xp = namespace(x)
     top: Any = np.maximum.reduce if xp is np else xp.max
     return top(x, axis=axis, keepdims=keepdims)
+
+
+def smallest(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
+    """Return the minimum along `axis`, in the same way."""
+    xp = namespace(x)
+    least: Any = np.minimum.reduce if xp is np else xp.min
+    return least(x, axis=axis, keepdims=keepdims)
+
+
+def entries(x: Any, index: Any) -> Any:
+    """Return where the entry `index` of each last axis of x lies, for the two that follow.
+
+    ``(..., n, k)`` and ``(..., n)``, of which leading axes may be left out.
+    """
+    if namespace(x) is np:
+        return np.arange(0, x.size, x.shape[-1]).reshape(x.shape[:-1]) + index
+    xp = namespace(x)
+    return xp.broadcast_to(index[..., None], (*x.shape[:-1], 1))
+
+
+def pick(x: Any, at: Any) -> Any:
+    """Return the entries that :func:`entries` found, ``(..., n, k) -> (..., n)``."""
+    xp = namespace(x)
+    return x.take(at) if xp is np else xp.take_along_axis(x, at, axis=-1)[..., 0]
+
+
+def replaced(x: Any, at: Any, values: Any) -> Any:
+    """Return x with other values at these entries; NumPy overwrites x itself."""
+    xp = namespace(x)
+    if xp is np:
+        x.put(at, values)
+        return x
+    here = xp.arange(x.shape[-1], device=x.device) == at
+    return xp.where(here, values[..., None] if hasattr(values, "dtype") else values, x)
 
 
 def reshape(x: Any, shape: tuple[int, ...]) -> Any:

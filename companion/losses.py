@@ -12,9 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from companion.activations import log_softmax, softmax
-from companion.activations.groups import _softmax_and_log
-from companion.backend import as_float, inspectable, namespace, total, vectorwise, zeros_like
+from companion.activations.groups import _exponentials
+from companion.backend import (
+    as_float,
+    entries,
+    inspectable,
+    is_torch,
+    largest,
+    namespace,
+    pick,
+    replaced,
+    smallest,
+    total,
+    vectorwise,
+)
 
 
 @vectorwise("logits")
@@ -23,8 +34,8 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
 
     Core signature ``(n,k),(n)->()``; leading axes are replicas.
 
-    Through :func:`~companion.activations.log_softmax`, so that a right answer that is nearly
-    certain has its small loss: ``logsumexp(z) - z_t`` gives 0 there.
+    As :math:`\log(1+s)` with s the sum of all other exponentials, so that a right answer that is
+    nearly certain has its small loss: ``logsumexp(z) - z_t`` gives 0 there.
 
     Parameters
     ----------
@@ -57,7 +68,7 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     >>> cross_entropy([[2.0, 0.0], [0.0, 40.0]], [0, 1], reduction="none")
     array([1.26928011e-01, 4.24835426e-18])
     """
-    return _cross_entropy(log_softmax(logits), _target_mask(logits, target), reduction)
+    return _cross_entropy(*_odds(logits, target)[:3], reduction)
 
 
 @vectorwise("logits")
@@ -72,27 +83,36 @@ def cross_entropy_grad(logits: Any, target: Any, *, reduction: str = "mean") -> 
     >>> cross_entropy_grad([[0.0, 40.0]], [1])
     array([[ 4.24835426e-18, -4.24835426e-18]])
     """
-    return _cross_entropy_grad(softmax(logits), _target_mask(logits, target), reduction)
-
-
-def _cross_entropy(log_p: Any, hit: Any, reduction: str) -> Any:
-    xp = namespace(log_p)
-    loss = -total(xp.where(hit, log_p, zeros_like(log_p)))
-    return _reduce(loss, reduction, -1)
-
-
-def _cross_entropy_grad(p: Any, hit: Any, reduction: str) -> Any:
-    xp = namespace(p)
-    others = xp.where(hit, zeros_like(p), p)
-    grad = xp.where(hit, -total(others, -1, True), p)
-    return grad / _count(reduction, p.shape[-2])
+    return _cross_entropy_grad(*_odds(logits, target)[1:], reduction)
 
 
 @vectorwise("logits")
 def _cross_entropy_both(logits: Any, target: Any, *, reduction: str = "mean") -> tuple[Any, Any]:
-    hit = _target_mask(logits, target)
-    p, log_p = _softmax_and_log(logits)
-    return _cross_entropy(log_p, hit, reduction), _cross_entropy_grad(p, hit, reduction)
+    log_own, own, rest, others, at = _odds(logits, target)
+    value = _cross_entropy(log_own, own, rest, reduction)
+    return value, _cross_entropy_grad(own, rest, others, at, reduction)
+
+
+def _odds(logits: Any, target: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Return log(t) and t = exp(z - max z) at the target, the sum of t over all other classes,
+    these t with 0 at the target, and where that is.
+    """
+    d, e, t = _exponentials(logits, -1, 1.0, exact=not is_torch(logits))
+    at = entries(t, _labels(target, logits))
+    log_own = pick(d, at) + (pick(e, at) if hasattr(e, "dtype") else e)
+    others = replaced(t, at, 0.0)
+    return log_own, namespace(t).exp(log_own), total(others), others, at
+
+
+def _cross_entropy(log_own: Any, own: Any, rest: Any, reduction: str) -> Any:
+    # where the target is the largest, own - 1 is 0, and nothing of the rest is lost
+    loss = namespace(own).log1p(rest + (own - 1)) - log_own
+    return _reduce(loss, reduction, -1)
+
+
+def _cross_entropy_grad(own: Any, rest: Any, others: Any, at: Any, reduction: str) -> Any:
+    scale = (own + rest) * _count(reduction, own.shape[-1])
+    return replaced(others, at, -rest) / scale[..., None]
 
 
 @vectorwise("prediction")
@@ -189,9 +209,8 @@ def _found(loss: Callable[..., Any], which: int) -> Callable[..., Any]:
     return _GRADS[loss][which]
 
 
-def _target_mask(logits: Any, target: Any) -> Any:
-    """Mark the target's entry in each row of logits, once the target is checked."""
-    xp = namespace(logits)
+def _labels(target: Any, logits: Any) -> Any:
+    """Return the labels on the device of the logits, once they are checked."""
     if not hasattr(target, "dtype"):
         target = np.asarray(target)
     labels = namespace(target)
@@ -203,16 +222,11 @@ def _target_mask(logits: Any, target: Any) -> Any:
         raise ValueError(
             f"logits must have shape (..., n, k) and target (..., n); got {shape} and {n_shape}"
         )
-    k = shape[-1]
-    classes = xp.arange(k, device=logits.device)
-    hit = classes == xp.asarray(target, device=logits.device)[..., None]
-    # the count is the quicker look, where it is enough
-    good = xp is np and np.count_nonzero(hit) == math.prod(n_shape)
-    if not good and inspectable(target) and math.prod(n_shape):
-        low, high = int(labels.min(target)), int(labels.max(target))
-        if low < 0 or high >= k:
-            raise ValueError(f"target must hold labels 0 to {k - 1}; got {low} to {high}")
-    return hit
+    if inspectable(target) and math.prod(n_shape):
+        low, high = int(smallest(target, None)), int(largest(target, None))
+        if low < 0 or high >= shape[-1]:
+            raise ValueError(f"target must hold labels 0 to {shape[-1] - 1}; got {low} to {high}")
+    return namespace(logits).asarray(target, device=logits.device)
 
 
 def _error(prediction: Any, target: Any) -> Any:

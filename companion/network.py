@@ -256,7 +256,8 @@ def _flat(parts: tuple[Any, ...], like: Any) -> Any:
     xp = namespace(like)
     if not parts:
         return xp.zeros_like(like)
-    return xp.concat([reshape(p, (*like.shape[:-1], -1)) for p in parts], axis=-1)
+    shape = (*like.shape[:-1], -1)
+    return xp.concat([reshape(p, shape) for p in parts], axis=-1)
 
 
 def _joined(values: tuple[Any, ...]) -> Any:

@@ -80,7 +80,8 @@ class SGD:
             grad = grad + self.weight_decay * theta
         if self.momentum:
             new = grad if state["step"] == 0 else (1 - self.dampening) * grad
-            buffer = self.momentum * state["momentum"] + new
+            buffer = self.momentum * state["momentum"]
+            buffer += new  # our own array: one pass over memory less
             grad = grad + self.momentum * buffer if self.nesterov else buffer
             state = {"step": state["step"] + 1, "momentum": buffer}
         return theta - lr * grad, state

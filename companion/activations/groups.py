@@ -209,22 +209,11 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     >>> log_softmax([100.0, 0.0])
     array([-3.72007598e-44, -1.00000000e+02])
     """
-    return _log_softmax(*_exponentials(x, axis, temperature, exact=not is_torch(x)), axis)
-
-
-def _log_softmax(d: Any, e: Any, t: Any, axis: int) -> Any:
-    """Return the logarithm of softmax from what :func:`_exponentials` gives."""
-    xp = namespace(t)
+    d, e, t = _exponentials(x, axis, temperature, exact=not is_torch(x))
     top = _cast(d == 0, t.dtype)  # where t is 1
     others = total(t - top, axis, True)
     others = others + (total(top, axis, True) - 1)  # in a tie, all but one
-    return d + (e - xp.log1p(others))
-
-
-def _softmax_and_log(x: Any) -> tuple[Any, Any]:
-    """Return :func:`softmax` and :func:`log_softmax` of a float array, with one exponential."""
-    d, e, t = _exponentials(x, -1, 1.0, exact=not is_torch(x))
-    return _cast(t / total(t, -1, True), x.dtype), _cast(_log_softmax(d, e, t, -1), x.dtype)
+    return d + (e - namespace(t).log1p(others))
 
 
 @vectorwise("dy", "x")

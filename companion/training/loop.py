@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.backend import compiled, inspectable, is_torch, like, namespace, to_numpy
+from companion.backend import BLOCK, compiled, inspectable, is_torch, like, namespace, to_numpy
 from companion.losses import value_and_grad
 from companion.network import Sequential
 from companion.training.checkpoint import Checkpoint, resume, save
@@ -466,19 +467,23 @@ def _batches(
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Yield minibatches without end, in a new order every epoch, which comes first.
 
-    An epoch that was begun goes on in its `order`, after so many batches in all.
+    An epoch that was begun goes on in its `order`, after so many batches in all. As many batches
+    are copied at a time as stay in the cache until they are used.
     """
     xp, n = namespace(x), x.shape[axis]
     before = (slice(None),) * axis
+    chunk = max(1, BLOCK * n // (math.prod(x.shape) * size)) * size
     start = done * size % (-(-n // size) * size)
     while True:
         if not start:
             order = rng.permutation(n)
         rows = xp.asarray(order, device=x.device)
-        xs, ys = xp.take(x, rows, axis=axis), xp.take(y, rows, axis=axis)
-        for i in range(start, n, size):
-            batch = (*before, slice(i, i + size))
-            yield order, xs[batch], ys[batch]
+        for first in range(start, n, chunk):
+            own = rows[first : first + chunk]
+            xs, ys = xp.take(x, own, axis=axis), xp.take(y, own, axis=axis)
+            for i in range(0, own.shape[0], size):
+                batch = (*before, slice(i, i + size))
+                yield order, xs[batch], ys[batch]
         start = 0
 
 
