@@ -17,8 +17,11 @@ MODULES = (
     "torch_bridge",
     "training",
 )
-#: where the tests of a module are, if not in one file under its name
-FILES = {"training": ("training", "checkpoint", "distributed")}
+#: the files with the tests of a module, if it is not one under its name
+FILES = {
+    "losses": tuple(f"losses/{kind}" for kind in ("test_*", "cases_*")),
+    "training": tuple(f"test_{name}" for name in ("training", "checkpoint", "distributed")),
+}
 HERE = Path(__file__).parent
 
 
@@ -34,8 +37,9 @@ def public(module):
 def test_every_public_name_is_in_the_tests_of_its_module(name):
     names = set(public(import_module(f"companion.{name}")))
     assert names, "a module without public names"
-    files = [HERE / f"test_{file}.py" for file in FILES.get(name, (name,))]
+    patterns = FILES.get(name, (f"test_{name}",))
+    files = [file for pattern in patterns for file in HERE.glob(f"{pattern}.py")]
     text = "".join(file.read_text("utf-8") for file in files)
     # the tests of losses find a gradient by grad_of(loss)
     missing = [n for n in sorted(names) if n.removesuffix("_grad") not in text]
-    assert not missing, f"{', '.join(map(str, files))} do not name {', '.join(missing)}"
+    assert not missing, f"{patterns} do not name {', '.join(missing)}"

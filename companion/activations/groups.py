@@ -209,11 +209,16 @@ def log_softmax(x: Any, axis: int = -1, temperature: float = 1.0) -> Any:
     >>> log_softmax([100.0, 0.0])
     array([-3.72007598e-44, -1.00000000e+02])
     """
-    d, e, t = _exponentials(x, axis, temperature, exact=not is_torch(x))
+    return _log_softmax(*_exponentials(x, axis, temperature, exact=not is_torch(x)), axis)
+
+
+def _log_softmax(d: Any, e: Any, t: Any, axis: int) -> Any:
+    """Return the logarithm of softmax from what :func:`_exponentials` gives."""
+    xp = namespace(t)
     top = _cast(d == 0, t.dtype)  # where t is 1
     others = total(t - top, axis, True)
     others = others + (total(top, axis, True) - 1)  # in a tie, all but one
-    return d + (e - namespace(t).log1p(others))
+    return d + (e - xp.log1p(others))
 
 
 @vectorwise("dy", "x")

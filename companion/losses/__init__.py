@@ -1,0 +1,17 @@
+"""Losses and, beside each, its derivative with respect to the prediction.
+
+Leading axes are replicas: a loss over ``(..., n, k)`` has shape ``(...)``.
+"""
+
+from companion.losses.base import grad_of, value_and_grad
+from companion.losses.classification import cross_entropy, cross_entropy_grad
+from companion.losses.regression import mse_loss, mse_loss_grad
+
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_grad",
+    "grad_of",
+    "mse_loss",
+    "mse_loss_grad",
+    "value_and_grad",
+]

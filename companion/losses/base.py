@@ -1,0 +1,122 @@
+"""What the losses share: reductions, checks, and how a loss finds its derivative."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from companion.backend import as_float, inspectable, largest, namespace, smallest, total
+
+#: loss -> its gradient, and both in one pass
+_PAIRS: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+
+
+def pair(
+    loss: Callable[..., Any], grad: Callable[..., Any], both: Callable[..., Any] | None = None
+) -> None:
+    """Make known that `grad` is the derivative of `loss`, and `both` gives the two in one pass."""
+
+    def one_after_the_other(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        return loss(*args, **kwargs), grad(*args, **kwargs)
+
+    _PAIRS[loss] = grad, both or one_after_the_other
+
+
+def grad_of(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Find the derivative that belongs to a loss; a ``functools.partial`` keeps its options.
+
+    Examples
+    --------
+    >>> from companion.losses import cross_entropy
+    >>> grad_of(cross_entropy).__name__
+    'cross_entropy_grad'
+    """
+    return _found(loss, 0)
+
+
+def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that gives a loss and its derivative, with what they share computed once.
+
+    Both have the bits of the loss and of :func:`grad_of`; a ``functools.partial`` keeps its
+    options.
+
+    Examples
+    --------
+    >>> from companion.losses import mse_loss
+    >>> value_and_grad(mse_loss)([1.0, 2.0], [0.0, 4.0])
+    (np.float64(2.5), array([ 1., -2.]))
+    """
+    return _found(loss, 1)
+
+
+def _found(loss: Callable[..., Any], which: int) -> Callable[..., Any]:
+    if isinstance(loss, functools.partial):
+        return functools.partial(_found(loss.func, which), *loss.args, **loss.keywords)
+    if loss not in _PAIRS:
+        names = ", ".join(f.__name__ for f in _PAIRS)
+        raise ValueError(f"loss must be one of {names}; got {loss!r}")
+    return _PAIRS[loss][which]
+
+
+def labels(target: Any, logits: Any) -> Any:
+    """Return the labels on the device of the logits, once they are checked."""
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+    xp = namespace(target)
+    kind = target.dtype
+    if not (kind.kind in "iu" if xp is np else xp.isdtype(kind, "integral")):
+        raise TypeError(f"target must hold integer labels; got dtype {target.dtype}")
+    shape, n_shape = tuple(logits.shape), tuple(target.shape)
+    if len(shape) < 2 or not n_shape or n_shape != shape[-1 - len(n_shape) : -1]:
+        raise ValueError(
+            f"logits must have shape (..., n, k) and target (..., n); got {shape} and {n_shape}"
+        )
+    if inspectable(target) and math.prod(n_shape):
+        low, high = int(smallest(target, None)), int(largest(target, None))
+        if low < 0 or high >= shape[-1]:
+            raise ValueError(f"target must hold labels 0 to {shape[-1] - 1}; got {low} to {high}")
+    return namespace(logits).asarray(target, device=logits.device)
+
+
+def difference(prediction: Any, target: Any) -> Any:
+    """Return prediction - target, once their shapes are checked."""
+    target = as_float(target, "target")[0]
+    shape, wanted = tuple(prediction.shape), tuple(target.shape)
+    if wanted != shape[len(shape) - len(wanted) :]:
+        raise ValueError(
+            f"target must have the shape of prediction, but for leading axes; "
+            f"got {wanted} for {shape}"
+        )
+    return prediction - namespace(prediction).asarray(
+        target, dtype=prediction.dtype, device=prediction.device
+    )
+
+
+def reduced(loss: Any, reduction: str, axis: Any) -> Any:
+    """Reduce the losses of the samples, or of all entries, along `axis`; None for all axes."""
+    if _check(reduction) == "none":
+        return loss
+    found = total(loss, axis)
+    return found / size(loss, axis) if reduction == "mean" else found
+
+
+def divisor(reduction: str, count: int) -> int:
+    """Return what a reduction over `count` losses divides the gradient by."""
+    return count if _check(reduction) == "mean" else 1
+
+
+def size(x: Any, axis: Any) -> int:
+    """Count the entries along the axes, all for None."""
+    if isinstance(axis, int):
+        return x.shape[axis]
+    return math.prod(x.shape if axis is None else [x.shape[i] for i in axis])
+
+
+def _check(reduction: str) -> str:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
+    return reduction
