@@ -50,5 +50,33 @@ __all__ = [
     "quantile_loss_grad",
     "smooth_l1_loss",
     "smooth_l1_loss_grad",
+from companion.losses.imbalance import (
+    class_balanced_weights,
+    dice_loss,
+    dice_loss_grad,
+    logit_adjusted_cross_entropy,
+    logit_adjusted_cross_entropy_grad,
+    sigmoid_focal_loss,
+    sigmoid_focal_loss_grad,
+    softmax_focal_loss,
+    softmax_focal_loss_grad,
+)
+from companion.losses.regression import mse_loss, mse_loss_grad
+
+__all__ = [
+    "class_balanced_weights",
+    "cross_entropy",
+    "cross_entropy_grad",
+    "dice_loss",
+    "dice_loss_grad",
+    "grad_of",
+    "logit_adjusted_cross_entropy",
+    "logit_adjusted_cross_entropy_grad",
+    "mse_loss",
+    "mse_loss_grad",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_grad",
+    "softmax_focal_loss",
+    "softmax_focal_loss_grad",
     "value_and_grad",
 ]
