@@ -10,7 +10,6 @@ from companion.backend import (
     as_float,
     entries,
     is_torch,
-
     like,
     namespace,
     pick,
