@@ -60,6 +60,18 @@ from companion.losses.imbalance import (
     sigmoid_focal_loss_grad,
     softmax_focal_loss,
     softmax_focal_loss_grad,
+from companion.losses.distillation import distillation_loss, distillation_loss_grad
+from companion.losses.margins import (
+    hinge_loss,
+    hinge_loss_grad,
+    info_nce,
+    info_nce_grad,
+    large_margin_logits,
+    large_margin_logits_vjp,
+    multi_margin_loss,
+    multi_margin_loss_grad,
+    triplet_margin_loss,
+    triplet_margin_loss_grad,
 )
 from companion.losses.regression import mse_loss, mse_loss_grad
 
@@ -78,5 +90,20 @@ __all__ = [
     "sigmoid_focal_loss_grad",
     "softmax_focal_loss",
     "softmax_focal_loss_grad",
+    "distillation_loss",
+    "distillation_loss_grad",
+    "grad_of",
+    "hinge_loss",
+    "hinge_loss_grad",
+    "info_nce",
+    "info_nce_grad",
+    "large_margin_logits",
+    "large_margin_logits_vjp",
+    "mse_loss",
+    "mse_loss_grad",
+    "multi_margin_loss",
+    "multi_margin_loss_grad",
+    "triplet_margin_loss",
+    "triplet_margin_loss_grad",
     "value_and_grad",
 ]
