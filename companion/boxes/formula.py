@@ -54,13 +54,14 @@ def evaluate(
     """
     xp = namespace(boxes)
     d = boxes - others
+    (low, high), (low2, high2), (d_low, d_high) = (_halves(a) for a in (boxes, others, d))
+    own, other = high - low, high2 - low2
+    meets = xp.minimum(high, high2) - xp.maximum(low, low2)
     above = positive_part(d)
-    below = above - d
-    own, other = boxes[2:] - boxes[:2], others[2:] - others[:2]
-    meets = xp.minimum(boxes[2:], others[2:]) - xp.maximum(boxes[:2], others[:2])
-    beyond, within = below[:2] + above[2:], above[:2] + below[2:]
+    (more_low, more_high), (less_low, less_high) = _halves(above), _halves(above - d)
+    beyond, within = less_low + more_high, more_low + less_high
     hull = other + beyond
-    unit = constant(_unit(xp.maximum(hull[0], hull[1])))
+    unit = constant(_unit(xp.maximum(*_xy(hull))))
     p = Pair(
         own * unit,
         other * unit,
@@ -69,7 +70,7 @@ def evaluate(
         xp.minimum(within, other) * unit,
         -negative_part(meets) * unit if kind == "giou" else None,
         hull * unit,
-        (d[:2] + d[2:]) * unit,
+        (d_low + d_high) * unit,
     )
     meeting = _step(meets) if slopes else None
     iou, rest, inside, outside = _iou(p, meeting)
@@ -90,10 +91,10 @@ def evaluate(
             outside = outside + more_outside
     if not slopes:
         return Value(iou, rest, penalty)
-    share = _step(d)
-    less = 1 - share
-    low = share[:2] * inside + less[:2] * outside
-    high = -(less[2:] * inside + share[2:] * outside)
+    above = _step(d)
+    (within_low, beyond_high), (beyond_low, within_high) = _halves(above), _halves(1 - above)
+    low = within_low * inside + beyond_low * outside
+    high = -(within_high * inside + beyond_high * outside)
     if centre is not None:
         low, high = low + centre, high + centre
     if side is not None:
@@ -109,14 +110,16 @@ def _iou(p: Pair, meeting: Any) -> tuple[Any, Any, Any, Any]:
     the other box costs j(U - i(h - j))/U² = j(w'h' + (w - i)h)/U², one beyond it -hI/U².
     """
     xp = namespace(p.own)
-    area = p.other[0] * p.other[1]
+    (w2, h2), (i, j) = _xy(p.other), _xy(p.shared)
+    area = w2 * h2
     strip = p.own_only * xp.flip(p.own, axis=0)
-    just_own = strip[0] + p.shared[0] * p.own_only[1]
-    just_other = p.other_only[0] * p.other[1] + p.shared[0] * p.other_only[1]
+    just_own = _xy(strip)[0] + i * _xy(p.own_only)[1]
+    other_x, other_y = _xy(p.other_only)
+    just_other = other_x * h2 + i * other_y
     union = area + just_own
     empty = xp.astype(union == 0, union.dtype)  # counts as not overlapping
     union = union + empty
-    iou = p.shared[0] * p.shared[1] / union
+    iou = i * j / union
     rest = (just_own + just_other + empty) / union
     if meeting is None:
         return iou, rest, None, None
@@ -128,24 +131,23 @@ def _corners(p: Pair, meeting: Any) -> tuple[Any, Any, Any]:
     """Return what of the enclosing box neither covers, as its part, and the two slopes."""
     xp = namespace(p.own)
     crossed = p.other_only * xp.flip(p.own_only, axis=0)
-    hull, gap = p.hull, p.gap
-    area = _divisor(hull[0] * hull[1])
-    bare = crossed[0] + crossed[1] + gap[0] * hull[1] + gap[1] * (hull[0] - gap[0])
+    (a, b), (width, height), (gap_x, gap_y) = _xy(crossed), _xy(p.hull), _xy(p.gap)
+    area = _divisor(width * height)
+    bare = a + b + gap_x * height + gap_y * (width - gap_x)
     if meeting is None:
         return bare / area, None, None
     inside = xp.flip(p.own_only, axis=0) + (1 - meeting) * xp.flip(p.shared, axis=0)
     outside = (
-        crossed - p.other * xp.flip(p.other_only, axis=0) + xp.flip(p.own, axis=0) * gap
-    ) / _divisor(hull)
+        crossed - p.other * xp.flip(p.other_only, axis=0) + xp.flip(p.own, axis=0) * p.gap
+    ) / _divisor(p.hull)
     return bare / area, inside / area, outside / area
 
 
 def _distance(p: Pair, slopes: bool) -> tuple[Any, Any, Any]:
     """Return ρ²/c², its slope in an edge beyond the other box, and half that in the centre."""
-    squares = p.moved * p.moved
-    diagonal = p.hull * p.hull
-    c2 = _divisor(diagonal[0] + diagonal[1])
-    penalty = 0.25 * (squares[0] + squares[1]) / c2
+    (a, b), (dx, dy) = _xy(p.hull * p.hull), _xy(p.moved * p.moved)
+    c2 = _divisor(a + b)
+    penalty = 0.25 * (dx + dy) / c2
     if not slopes:
         return penalty, None, None
     return penalty, p.hull * (2 * penalty / c2), p.moved * (0.5 / c2)
@@ -157,22 +159,29 @@ def _aspect(p: Pair, rest: Any, slopes: bool, alpha_gradient: bool) -> tuple[Any
     v = 4/π² (atan w'/h' - atan w/h)², with one arc tangent, and α = v/(1 - IoU + v).
     """
     xp = namespace(p.own)
-    own, other = p.own, p.other
-    across = own[0] * other[0] + own[1] * other[1]
-    # a right angle where this is 0, unless a box is a point
-    tiny = xp.finfo(own.dtype).smallest_normal
-    angle = xp.atan((other[0] * own[1] - own[0] * other[1]) / _divisor(across, tiny))
+    (w, h), (w2, h2) = _xy(p.own), _xy(p.other)
+    # a right angle where this is 0, unless a box is a point; autograd squares the quotient
+    small = 8 * xp.finfo(w.dtype).smallest_normal ** 0.5
+    angle = xp.atan((w2 * h - w * h2) / _divisor(w * w2 + h * h2, small))
     v = (4 / math.pi**2) * angle * angle
     alpha = v / _divisor(rest + v)
     penalty = (alpha if alpha_gradient else constant(alpha)) * v
     if not slopes:
         return penalty, None, None
-    squares = own * own
-    turn = (8 / math.pi**2) * angle * alpha / _divisor(squares[0] + squares[1])
+    turn = (8 / math.pi**2) * angle * alpha / _divisor(w * w + h * h)
     kept = None
     if alpha_gradient:
         turn, kept = turn * (2 - alpha), 1 - alpha * alpha
-    return penalty, xp.stack((-turn * own[1], turn * own[0])), kept
+    return penalty, xp.stack((-turn * h, turn * w)), kept
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    """Return the upper left and the lower right corner."""
+    return x[:2, ...], x[2:, ...]
+
+
+def _xy(x: Any) -> tuple[Any, Any]:
+    return x[0, ...], x[1, ...]
 
 
 def _unit(x: Any) -> Any:

@@ -226,7 +226,7 @@ def _at_once(
     found = evaluate(
         kind,
         xp.moveaxis(prediction, -1, 0),
-        xp.moveaxis(target, -1, 0),
+        xp.moveaxis(xp.broadcast_to(target, prediction.shape), -1, 0),
         slopes=slopes,
         alpha_gradient=alpha_gradient,
     )

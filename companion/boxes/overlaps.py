@@ -165,7 +165,7 @@ def _overlap_vjp(kind: str, dy: Any, boxes1: Any, boxes2: Any) -> tuple[Any, Any
     """An overlap is symmetric, so both gradients are those of a first box."""
     xp = namespace(boxes1)
     a, b = _all_pairs(boxes1, boxes2)
-    check_shape(dy, xp.broadcast_arrays(a[0], b[0])[0].shape, "dy")
+    check_shape(dy, xp.broadcast_arrays(a[0, ...], b[0, ...])[0].shape, "dy")
     found = []
     for first, second, boxes, axis in ((a, b, boxes1, -1), (b, a, boxes2, -2)):
         value = evaluate(kind, first, second, slopes=True)
@@ -184,7 +184,7 @@ def _all_pairs(boxes1: Any, boxes2: Any) -> tuple[Any, Any]:
     a = xp.moveaxis(checked(boxes1, "boxes1"), -1, 0)[..., :, None]
     b = xp.moveaxis(checked(boxes2, "boxes2"), -1, 0)[..., None, :]
     while a.ndim < b.ndim:
-        a = a[:, None]
+        a = a[:, None, ...]
     while b.ndim < a.ndim:
-        b = b[:, None]
+        b = b[:, None, ...]
     return a, b
