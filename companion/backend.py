@@ -503,6 +503,11 @@ def clip(x: Any, lower: float, upper: float) -> Any:
     return x.clip(lower, upper) if xp is np or is_torch(x) else xp.clip(x, lower, upper)
 
 
+def constant(x: Any) -> Any:
+    """Return x, for torch's autograd a constant."""
+    return x.detach() if is_torch(x) else x
+
+
 def ndtr(x: Any) -> Any:
     r"""Normal distribution function, :math:`\Phi(x)=\tfrac12\operatorname{erfc}(-x/\sqrt2)`.
 
