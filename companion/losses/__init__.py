@@ -89,6 +89,16 @@ from companion.losses.information import (
     mutual_information,
     self_information,
     zero_one_loss,
+from companion.losses.binary import (
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_grad,
+)
+from companion.losses.classification import (
+    cross_entropy,
+    cross_entropy_grad,
+    smooth_labels,
+    z_loss,
+    z_loss_grad,
 )
 from companion.losses.regression import mse_loss, mse_loss_grad
 
@@ -125,6 +135,8 @@ __all__ = [
     "brier_score",
     "brier_score_grad",
     "calibration_curve",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_grad",
     "cross_entropy",
     "cross_entropy_grad",
     "entropy",
@@ -142,4 +154,8 @@ __all__ = [
     "self_information",
     "value_and_grad",
     "zero_one_loss",
+    "smooth_labels",
+    "value_and_grad",
+    "z_loss",
+    "z_loss_grad",
 ]
