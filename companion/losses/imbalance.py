@@ -25,7 +25,7 @@ from companion.backend import (
     widen,
 )
 from companion.losses.base import divisor, labels, pair, reduced, size, value_and_grad
-from companion.losses.classification import _odds, cross_entropy, cross_entropy_grad
+from companion.losses.classification import cross_entropy, cross_entropy_grad, odds
 
 #: Elements in one block: a formula with some twenty temporaries leaves the cache sooner.
 FOCAL_BLOCK = 1 << 14
@@ -294,7 +294,7 @@ def _softmax_focal(
     logits: Any, target: Any, gamma: float, alpha: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Return the losses, the factor of cross-entropy's derivative, and what that is made of."""
-    log_own, own, rest, others, at = _odds(logits, target)
+    log_own, own, rest, others, at = odds(widen(logits), labels(target, logits))
     xp = namespace(own)
     log = xp.log1p(rest + (own - 1))  # of own + rest
     entropy = log - log_own
