@@ -94,7 +94,7 @@ def families(n, dtype, rng):
         "touching": (exactly, beside),
         "disjoint": (p, p + away),
         "tiny": (1e-30 * p, 1e-30 * t),
-        "huge": (1e18 * p, 1e18 * t),
+        "huge": (1e19 * p, 1e19 * t),
         "shared edges": (exactly, share),
         "elongated": (p * stretch, t * stretch),
         "small normalised": (

@@ -29,14 +29,20 @@ def shaped(boxes: Any, name: str) -> Any:
     return boxes
 
 
-def checked(boxes: Any, name: str) -> Any:
-    """Return boxes, once their shape and, where they can be looked at, their corners are right."""
-    if inspectable(shaped(boxes, name)):
-        wrong = boxes[..., 2:] < boxes[..., :2]
-        if bool(namespace(boxes).any(wrong)):
-            first = np.asarray(to_numpy(boxes))[np.asarray(to_numpy(wrong)).any(-1)][0]
+def ordered(coordinates: Any, name: str) -> Any:
+    """Return coordinates ``(4, ...)``, once the corners are right where they can be looked at."""
+    if inspectable(coordinates):
+        wrong = coordinates[2:, ...] < coordinates[:2, ...]
+        if bool(namespace(wrong).any(wrong)):
+            at = np.asarray(to_numpy(wrong)).any(0)
+            first = np.asarray(to_numpy(coordinates))[:, at][:, 0]
             raise ValueError(f"{name} must have x1 <= x2 and y1 <= y2; got {first.tolist()}")
-    return boxes
+    return coordinates
+
+
+def apart(boxes: Any) -> Any:
+    """Return the coordinates of boxes in front, ``(..., 4) -> (4, ...)``, each in one piece."""
+    return namespace(boxes).stack([boxes[..., i] for i in range(4)])
 
 
 @vectorwise("boxes")
@@ -66,8 +72,9 @@ def box_area(boxes: Any) -> Any:
     >>> box_area([[0, 0, 2, 3]])
     array([6.])
     """
-    sides = checked(boxes, "boxes")[..., 2:] - boxes[..., :2]
-    return sides[..., 0] * sides[..., 1]
+    coordinates = ordered(apart(shaped(boxes, "boxes")), "boxes")
+    a, b, c, d = (coordinates[i, ...] for i in range(4))
+    return (c - a) * (d - b)
 
 
 @vectorwise("boxes")

@@ -61,7 +61,7 @@ def evaluate(
     (more_low, more_high), (less_low, less_high) = _halves(above), _halves(above - d)
     beyond, within = less_low + more_high, more_low + less_high
     hull = other + beyond
-    unit = constant(_unit(xp.maximum(*_xy(hull))))
+    unit = constant(_unit(xp.maximum(*xy(hull))))
     p = Pair(
         own * unit,
         other * unit,
@@ -110,11 +110,11 @@ def _iou(p: Pair, meeting: Any) -> tuple[Any, Any, Any, Any]:
     the other box costs j(U - i(h - j))/U² = j(w'h' + (w - i)h)/U², one beyond it -hI/U².
     """
     xp = namespace(p.own)
-    (w2, h2), (i, j) = _xy(p.other), _xy(p.shared)
+    (w2, h2), (i, j) = xy(p.other), xy(p.shared)
     area = w2 * h2
     strip = p.own_only * xp.flip(p.own, axis=0)
-    just_own = _xy(strip)[0] + i * _xy(p.own_only)[1]
-    other_x, other_y = _xy(p.other_only)
+    just_own = xy(strip)[0] + i * xy(p.own_only)[1]
+    other_x, other_y = xy(p.other_only)
     just_other = other_x * h2 + i * other_y
     union = area + just_own
     empty = xp.astype(union == 0, union.dtype)  # counts as not overlapping
@@ -131,7 +131,7 @@ def _corners(p: Pair, meeting: Any) -> tuple[Any, Any, Any]:
     """Return what of the enclosing box neither covers, as its part, and the two slopes."""
     xp = namespace(p.own)
     crossed = p.other_only * xp.flip(p.own_only, axis=0)
-    (a, b), (width, height), (gap_x, gap_y) = _xy(crossed), _xy(p.hull), _xy(p.gap)
+    (a, b), (width, height), (gap_x, gap_y) = xy(crossed), xy(p.hull), xy(p.gap)
     area = _divisor(width * height)
     bare = a + b + gap_x * height + gap_y * (width - gap_x)
     if meeting is None:
@@ -145,7 +145,7 @@ def _corners(p: Pair, meeting: Any) -> tuple[Any, Any, Any]:
 
 def _distance(p: Pair, slopes: bool) -> tuple[Any, Any, Any]:
     """Return ρ²/c², its slope in an edge beyond the other box, and half that in the centre."""
-    (a, b), (dx, dy) = _xy(p.hull * p.hull), _xy(p.moved * p.moved)
+    (a, b), (dx, dy) = xy(p.hull * p.hull), xy(p.moved * p.moved)
     c2 = _divisor(a + b)
     penalty = 0.25 * (dx + dy) / c2
     if not slopes:
@@ -159,7 +159,7 @@ def _aspect(p: Pair, rest: Any, slopes: bool, alpha_gradient: bool) -> tuple[Any
     v = 4/π² (atan w'/h' - atan w/h)², with one arc tangent, and α = v/(1 - IoU + v).
     """
     xp = namespace(p.own)
-    (w, h), (w2, h2) = _xy(p.own), _xy(p.other)
+    (w, h), (w2, h2) = xy(p.own), xy(p.other)
     # a right angle where this is 0, unless a box is a point; autograd squares the quotient
     small = 8 * xp.finfo(w.dtype).smallest_normal ** 0.5
     angle = xp.atan((w2 * h - w * h2) / _divisor(w * w2 + h * h2, small))
@@ -180,7 +180,8 @@ def _halves(x: Any) -> tuple[Any, Any]:
     return x[:2, ...], x[2:, ...]
 
 
-def _xy(x: Any) -> tuple[Any, Any]:
+def xy(x: Any) -> tuple[Any, Any]:
+    """Return the two parts of what has an x and a y part."""
     return x[0, ...], x[1, ...]
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from companion.backend import BLOCK, as_float, namespace, vectorwise
-from companion.boxes.coordinates import checked
-from companion.boxes.formula import evaluate
+from companion.backend import BLOCK, as_float, inspectable, namespace, reshape, vectorwise
+from companion.boxes.coordinates import apart, ordered, shaped
+from companion.boxes.formula import evaluate, xy
 from companion.losses.base import divisor, pair, reduced
 
-#: Boxes that go through the formula at a time: its forty arrays then stay in the cache.
-ROWS = BLOCK // 4
+#: Boxes that go through the formula at a time: their coordinates lie apart there, in the cache.
+ROWS = BLOCK // 2
 
 
 @vectorwise("prediction")
@@ -205,51 +203,31 @@ def _evaluated(
     """Return the loss and, if `slopes`, its gradient."""
     xp = namespace(prediction)
     target = as_float(target, "target")[0]
-    shape, wanted = tuple(checked(prediction, "prediction").shape), tuple(target.shape)
+    shape, wanted = tuple(shaped(prediction, "prediction").shape), tuple(target.shape)
     if len(wanted) < 2 or wanted != shape[len(shape) - len(wanted) :]:
         raise ValueError(
             f"target must have the shape of prediction, but for leading axes; "
             f"got {wanted} for {shape}"
         )
-    checked(target, "target")
+    count = divisor(reduction, shape[-2])
     target = xp.asarray(target, dtype=prediction.dtype, device=prediction.device)
-    per_box = 1 / divisor(reduction, shape[-2] or 1)
-    run = _in_rows if xp is np else _at_once
-    loss, grad = run(kind, prediction, target, slopes, alpha_gradient)
-    return reduced(loss, reduction, -1), grad if grad is None else grad * per_box
-
-
-def _at_once(
-    kind: str, prediction: Any, target: Any, slopes: bool, alpha_gradient: bool
-) -> tuple[Any, Any]:
-    xp = namespace(prediction)
-    found = evaluate(
-        kind,
-        xp.moveaxis(prediction, -1, 0),
-        xp.moveaxis(xp.broadcast_to(target, prediction.shape), -1, 0),
-        slopes=slopes,
-        alpha_gradient=alpha_gradient,
-    )
-    grad = xp.moveaxis(xp.concat((found.low, found.high)), 0, -1) if slopes else None
-    return found.loss, grad
-
-
-def _in_rows(
-    kind: str, prediction: Any, target: Any, slopes: bool, alpha_gradient: bool
-) -> tuple[Any, Any]:
-    """Return the same, a block of boxes after the other, with their coordinates laid out apart."""
-    shape = prediction.shape
-    rows = prediction.reshape(-1, 4)
-    others = np.broadcast_to(target, shape).reshape(-1, 4)
-    loss, grad = np.empty(len(rows), rows.dtype), np.empty(rows.shape, rows.dtype)
-    for i in range(0, len(rows), ROWS):
-        at = slice(i, i + ROWS)
-        boxes = (np.ascontiguousarray(a[at].T) for a in (rows, others))
-        found = evaluate(kind, *boxes, slopes=slopes, alpha_gradient=alpha_gradient)
-        loss[at] = found.loss
+    boxes = reshape(prediction, (-1, 4))
+    others = reshape(xp.broadcast_to(target, shape), (-1, 4))
+    n, losses, grads = boxes.shape[0], [], []
+    rows = ROWS if inspectable(boxes) else max(n, 1)
+    for i in range(0, max(n, 1), rows):
+        found = evaluate(
+            kind,
+            ordered(apart(boxes[i : min(i + rows, n), :]), "prediction"),
+            ordered(apart(others[i : min(i + rows, n), :]), "target"),
+            slopes=slopes,
+            alpha_gradient=alpha_gradient,
+        )
+        losses.append(found.loss)
         if slopes:
-            grad[at, :2], grad[at, 2:] = found.low.T, found.high.T
-    return loss.reshape(shape[:-1]), grad.reshape(shape) if slopes else None
+            grads.append(xp.stack((*xy(found.low), *xy(found.high)), axis=-1))
+    loss = reduced(reshape(xp.concat(losses), shape[:-1]), reduction, -1)
+    return loss, reshape(xp.concat(grads), shape) / count if slopes else None
 
 
 def _both(kind: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from companion.backend import check_shape, namespace, reshape, total, vectorwise
-from companion.boxes.coordinates import checked
+from companion.boxes.coordinates import apart, ordered, shaped
 from companion.boxes.formula import evaluate
 
 
@@ -180,9 +180,8 @@ def _overlap_vjp(kind: str, dy: Any, boxes1: Any, boxes2: Any) -> tuple[Any, Any
 
 def _all_pairs(boxes1: Any, boxes2: Any) -> tuple[Any, Any]:
     """Return the coordinates in front, with axes for the n of the first and m of the second."""
-    xp = namespace(boxes1)
-    a = xp.moveaxis(checked(boxes1, "boxes1"), -1, 0)[..., :, None]
-    b = xp.moveaxis(checked(boxes2, "boxes2"), -1, 0)[..., None, :]
+    a = ordered(apart(shaped(boxes1, "boxes1")), "boxes1")[..., :, None]
+    b = ordered(apart(shaped(boxes2, "boxes2")), "boxes2")[..., None, :]
     while a.ndim < b.ndim:
         a = a[:, None, ...]
     while b.ndim < a.ndim:

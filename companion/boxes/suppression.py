@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from companion.backend import as_float, namespace, to_numpy
-from companion.boxes.coordinates import checked
+from companion.boxes.coordinates import apart, ordered, shaped
 from companion.boxes.overlaps import box_iou, distance_box_iou
 
 
@@ -72,7 +72,7 @@ def _suppressed(overlap: Callable[..., Any], boxes: Any, scores: Any, iou_thresh
         raise ValueError(
             f"boxes must have shape (n, 4) and scores (n,); got {rows.shape} and {rank.shape}"
         )
-    checked(rows, "boxes")
+    ordered(apart(shaped(rows, "boxes")), "boxes")
     left, kept = np.argsort(-rank, stable=True), []
     while len(left):
         best, left = left[0], left[1:]
