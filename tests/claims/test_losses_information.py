@@ -17,7 +17,7 @@ from tests.claims.test_groups import central_difference
 
 @pytest.mark.parametrize("id", ["LOSS-01", "LOSS-03", "LOSS-04"])
 def test_settled_by_citation(id, ledger):
-    assert load()[id].cite
+    assert load()[id].evidence == "citation"
     ledger(id)
 
 
