@@ -527,9 +527,15 @@ def reshape(x: Any, shape: tuple[int, ...]) -> Any:
 
 def clip(x: Any, lower: float, upper: float) -> Any:
     """Return x bounded to [lower, upper]; nan stays nan."""
-    # the method, since np.clip takes twice as long for 1,000 numbers
+    # the method, since np.clip takes twice as long for 1,000 numbers, and array_api_compat's asks
+    # whether the bounds are nan, which breaks a graph compiled for bounds that change
     xp = namespace(x)
-    return x.clip(lower, upper) if xp is np else xp.clip(x, lower, upper)
+    return x.clip(lower, upper) if xp is np or is_torch(x) else xp.clip(x, lower, upper)
+
+
+def constant(x: Any) -> Any:
+    """Return x, for torch's autograd a constant."""
+    return x.detach() if is_torch(x) else x
 
 
 def ndtr(x: Any) -> Any:

@@ -18,7 +18,7 @@ from companion.layers import Linear
 from companion.layers.dropout import Dropout
 from companion.layers.norms import BatchNorm
 from companion.network import Sequential
-from companion.optimizers import SGD
+from companion.optimizers import SGD, Adam
 from companion.training import fit, loop
 
 NET = Sequential(Linear(20, 16), layers.Tanh(), Linear(16, 10))
@@ -802,6 +802,10 @@ def test_the_step_compiles_as_one_graph(on_torch, net):
     graphs = check_compiled(net)
     # with no average yet, in the steps after, and for the smaller last batch
     assert graphs <= 5
+
+
+def test_a_step_of_adam_compiles_once_for_all_steps(on_torch):
+    assert check_compiled(NET, optimizer=Adam(lr=0.1, weight_decay=0.1)) <= 5
 
 
 def test_shares_of_labels_are_in_the_graph(on_torch):

@@ -190,19 +190,25 @@ def _reduced(loss: Any, reduction: str, own: Any, count: Any) -> Any:
 
 def _of_labels(z: Any, target: Any, scale: Any, wanted: str) -> tuple[Any, Any]:
     """Return the losses of rows of logits, and their gradients over `scale`."""
-    d = z - largest(z, -1, True)
-    xp, at = namespace(d), entries(d, target)
-    log_own = pick(d, at)
-    own = xp.exp(log_own)
-    others = replaced(xp.exp(d), at, 0.0)
-    rest = total(others)
+    log_own, own, rest, others, at = odds(z, target)
     loss = grad = None
     if wanted != "grad":
         # where the target is the largest, own - 1 is 0, and nothing of the rest is lost
-        loss = xp.log1p(rest + (own - 1)) - log_own
+        loss = namespace(own).log1p(rest + (own - 1)) - log_own
     if wanted != "value":
         grad = replaced(others, at, -rest) / ((own + rest) * scale)[..., None]
     return loss, grad
+
+
+def odds(z: Any, target: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Return log(t) and t = exp(z - max z) at the target, the sum of t over all other classes,
+    these t with 0 at the target, and where that is.
+    """
+    d = z - largest(z, -1, True)
+    xp, at = namespace(d), entries(d, target)
+    log_own = pick(d, at)
+    others = replaced(xp.exp(d), at, 0.0)
+    return log_own, xp.exp(log_own), total(others), others, at
 
 
 def _of_shares(z: Any, share: Any, scale: Any, wanted: str) -> tuple[Any, Any]:

@@ -39,6 +39,8 @@ class Case:
         ``peer(prediction, target, reduction=...)`` on torch tensors: an independent implementation.
     core : int
         Axes of a sample's prediction: 1 for logits ``(n, k)``, 0 for an elementwise loss.
+    by_axis : bool
+        Whether a loss whose samples have axes takes ``axis``, as elementwise ones do.
     soft : bool
         The target holds real numbers that the gradient is compared with, as p with q in p - q:
         errors are then measured by the condition with respect to it too.
@@ -50,11 +52,14 @@ class Case:
     hard: Callable[[], tuple[Any, Any]]
     peer: Callable[..., Any] | None = None
     core: int = 0
+    by_axis: bool = False
     soft: bool = False
 
     def axes(self, prediction: Any, replicas: int) -> dict[str, Any]:
-        """Return the option that names an elementwise loss' axes after the replicas'."""
-        return {} if self.core else {"axis": tuple(range(replicas, prediction.ndim))}
+        """Return the option that names the axes after the replicas', where a loss has it."""
+        if self.core and not self.by_axis:
+            return {}
+        return {"axis": tuple(range(replicas, prediction.ndim))}
 
 
 @functools.cache
