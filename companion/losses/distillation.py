@@ -79,8 +79,8 @@ def distillation_loss(
     >>> distillation_loss([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
     np.float64(9.830596665102684e-20)
     """
-    divergence, _, _ = _divergence(student_logits, teacher_logits, temperature)
-    return _sum(student_logits, target, divergence, temperature, alpha, reduction)
+    parts = _divergence(student_logits, teacher_logits, temperature)
+    return _value(student_logits, target, parts, temperature, alpha, reduction)
 
 
 @vectorwise("student_logits")
@@ -119,7 +119,7 @@ def _distillation_loss_both(
 ) -> tuple[Any, Any]:
     parts = _divergence(student_logits, teacher_logits, temperature)
     return (
-        _sum(student_logits, target, parts[0], temperature, alpha, reduction),
+        _value(student_logits, target, parts, temperature, alpha, reduction),
         _slope(student_logits, target, parts, temperature, alpha, reduction),
     )
 
@@ -127,25 +127,34 @@ def _distillation_loss_both(
 pair(distillation_loss, distillation_loss_grad, _distillation_loss_both)
 
 
-def _sum(z: Any, target: Any, divergence: Any, temperature: float, alpha: float, how: str) -> Any:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
+def _value(
+    z: Any, target: Any, parts: Any, temperature: float, alpha: float, reduction: str
+) -> Any:
+    divergence, _, _ = parts
     hard = cross_entropy(z, target, reduction="none")
-    return reduced(alpha * hard + (1 - alpha) * temperature**2 * divergence, how, -1)
+    soft = temperature**2 * divergence
+    return reduced(_mixed(hard, soft, alpha), reduction, -1)
 
 
-def _slope(z: Any, target: Any, parts: Any, temperature: float, alpha: float, how: str) -> Any:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
+def _slope(
+    z: Any, target: Any, parts: Any, temperature: float, alpha: float, reduction: str
+) -> Any:
     divergence, q, w = parts
     xp = namespace(q)
+    p = _softmax(z, -1, temperature)
+    # where p and q nearly agree, their difference through expm1
     w = w - divergence[..., None]
     near = (abs(w) < 1) & (q > 0)
-    p = _softmax(z, -1, temperature)
-    soft = xp.where(near, q * xp.expm1(xp.where(near, w, xp.zeros_like(w))), p - q)
+    close = q * xp.expm1(xp.where(near, w, xp.zeros_like(w)))
     hard = cross_entropy_grad(z, target, reduction="none")
-    both = alpha * hard + (1 - alpha) * temperature * soft
-    return both / divisor(how, z.shape[-2])
+    soft = temperature * xp.where(near, close, p - q)
+    return _mixed(hard, soft, alpha) / divisor(reduction, z.shape[-2])
+
+
+def _mixed(hard: Any, soft: Any, alpha: float) -> Any:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
+    return alpha * hard + (1 - alpha) * soft
 
 
 def _divergence(z: Any, teacher: Any, temperature: float) -> tuple[Any, Any, Any]:

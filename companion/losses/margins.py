@@ -68,7 +68,8 @@ def multi_margin_loss(
     array([0.125])
     """
     missing, _ = _missing(logits, target, margin)
-    return reduced(total(_power(missing, p)) / logits.shape[-1], reduction, -1)
+    each = total(_power(missing, p)) / logits.shape[-1]
+    return reduced(each, reduction, -1)
 
 
 @vectorwise("logits")
@@ -86,7 +87,8 @@ def multi_margin_loss_grad(
     array([[-0.25,  0.  ,  0.25,  0.  ]])
     """
     missing, at = _missing(logits, target, margin)
-    grad = _power_slope(missing, p) / (logits.shape[-1] * divisor(reduction, logits.shape[-2]))
+    count = logits.shape[-1] * divisor(reduction, logits.shape[-2])
+    grad = _power_slope(missing, p) / count
     return replaced(grad, at, 0 - total(grad))
 
 
@@ -454,7 +456,8 @@ def info_nce(
     array([4.53988992e-05, 4.53988992e-05])
     """
     (q, _), (k, _) = _rows(queries, keys, normalize)
-    return cross_entropy(*_similarities(q, k, temperature), reduction=reduction)
+    s, own = _similarities(q, k, temperature)
+    return cross_entropy(s, own, reduction=reduction)
 
 
 @vectorwise("queries", "keys")
@@ -480,8 +483,8 @@ def info_nce_grad(
            [0.1345, 0.    ]])
     """
     (q, q_size), (k, k_size) = _rows(queries, keys, normalize)
-    weight = cross_entropy_grad(*_similarities(q, k, temperature), reduction=reduction)
-    weight = weight / temperature
+    s, own = _similarities(q, k, temperature)
+    weight = cross_entropy_grad(s, own, reduction=reduction) / temperature
     dq, dk = weight @ k, weight.mT @ q
     if normalize:
         dq = (dq - total(dq * q, -1, True) * q) / q_size

@@ -127,15 +127,15 @@ def test_bad_shapes_are_named():
 
 
 def without_square(right):
-    def function(z, target, first, temperature, alpha, how):
-        return right(z, target, first, temperature, alpha, how) / temperature**2
+    def function(z, target, parts, temperature, alpha, reduction):
+        return right(z, target, parts, temperature, alpha, reduction) / temperature**2
 
     return function
 
 
 def test_a_loss_without_the_square_of_t_is_caught(monkeypatch):
     """Its gradient falls as 1/T²."""
-    for name in ("_sum", "_slope"):
+    for name in ("_value", "_slope"):
         monkeypatch.setattr(distillation, name, without_square(getattr(distillation, name)))
     with pytest.raises(AssertionError):
         check_size()
