@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from companion.activations.squashing import sigmoid, sigmoid_grad
 from companion.backend import (
     as_float,
     axis_index,
+    by_rows,
     clip,
     inspectable,
     largest,
@@ -25,10 +23,7 @@ from companion.backend import (
     widen,
 )
 from companion.losses.base import divisor, labels, pair, reduced, size, value_and_grad
-from companion.losses.classification import _odds, cross_entropy, cross_entropy_grad
-
-#: Elements in one block: a formula with some twenty temporaries leaves the cache sooner.
-FOCAL_BLOCK = 1 << 14
+from companion.losses.classification import cross_entropy, cross_entropy_grad, odds
 
 
 @vectorwise("logits")
@@ -87,7 +82,7 @@ def sigmoid_focal_loss(
     array([4.33216988e-02, 2.18912768e-27])
     """
     y = _probabilities(target, logits)
-    return reduced(_elementwise(_focal, logits, y, alpha, gamma, 1), reduction, axis)
+    return reduced(_focal(logits, y, alpha, gamma, 1, "value")[0], reduction, axis)
 
 
 @vectorwise("logits")
@@ -112,7 +107,7 @@ def sigmoid_focal_loss_grad(
     """
     y = _probabilities(target, logits)
     count = divisor(reduction, size(logits, axis))
-    return _elementwise(_focal_slope, logits, y, alpha, gamma, count)
+    return _focal(logits, y, alpha, gamma, count, "grad")[1]
 
 
 @vectorwise("logits")
@@ -127,31 +122,21 @@ def _sigmoid_focal_loss_both(
 ) -> tuple[Any, Any]:
     y = _probabilities(target, logits)
     count = divisor(reduction, size(logits, axis))
-    loss, slope = _elementwise(_focal_both, logits, y, alpha, gamma, count)
-    return reduced(loss, reduction, axis), slope
+    loss, grad = _focal(logits, y, alpha, gamma, count, "both")
+    return reduced(loss, reduction, axis), grad
 
 
 pair(sigmoid_focal_loss, sigmoid_focal_loss_grad, _sigmoid_focal_loss_both)
 
 
-def _elementwise(
-    formula: Callable[..., Any], x: Any, y: Any, alpha: float | None, gamma: float, count: int
-) -> Any:
-    """Evaluate a formula, large NumPy arrays in blocks that stay in the cache."""
+def _focal(
+    x: Any, y: Any, alpha: float | None, gamma: float, count: int, wanted: str
+) -> tuple[Any, Any]:
+    """Return the losses and their gradient over `count`; None for what is not wanted."""
     alpha = None if alpha == -1 else alpha
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1, or -1 or None for no weights; got {alpha!r}")
-    options = alpha, _exponent(gamma), count
-    if namespace(x) is not np or x.size <= FOCAL_BLOCK:
-        return formula(x, y, *options)
-    xs, ys = x.reshape(-1), np.broadcast_to(y, x.shape).reshape(-1)
-    found = [np.empty(x.shape, x.dtype) for _ in range(1 + (formula is _focal_both))]
-    for i in range(0, x.size, FOCAL_BLOCK):
-        here = slice(i, i + FOCAL_BLOCK)
-        parts = formula(xs[here], ys[here], *options)
-        for whole, part in zip(found, parts if len(found) > 1 else (parts,), strict=True):
-            whole.reshape(-1)[here] = part
-    return tuple(found) if len(found) > 1 else found[0]
+    return by_rows(_focal_parts, x, y, alpha, _exponent(gamma), count, wanted, axes=0)
 
 
 def _exponent(gamma: float) -> float:
@@ -160,17 +145,12 @@ def _exponent(gamma: float) -> float:
     return gamma
 
 
-def _focal(x: Any, y: Any, alpha: float | None, gamma: float, count: int) -> Any:
-    return _focal_value(*_terms(x, y, alpha, gamma)[:2])
-
-
-def _focal_slope(x: Any, y: Any, alpha: float | None, gamma: float, count: int) -> Any:
-    return _focal_gradient(gamma, count, *_terms(x, y, alpha, gamma))
-
-
-def _focal_both(x: Any, y: Any, alpha: float | None, gamma: float, count: int) -> tuple[Any, Any]:
+def _focal_parts(
+    x: Any, y: Any, alpha: float | None, gamma: float, count: int, wanted: str
+) -> tuple[Any, Any]:
     terms = _terms(x, y, alpha, gamma)
-    return _focal_value(*terms[:2]), _focal_gradient(gamma, count, *terms)
+    loss = None if wanted == "grad" else _focal_value(*terms[:2])
+    return loss, None if wanted == "value" else _focal_gradient(gamma, count, *terms)
 
 
 def _terms(x: Any, y: Any, alpha: float | None, gamma: float) -> tuple[Any, ...]:
@@ -294,7 +274,7 @@ def _softmax_focal(
     logits: Any, target: Any, gamma: float, alpha: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Return the losses, the factor of cross-entropy's derivative, and what that is made of."""
-    log_own, own, rest, others, at = _odds(logits, target)
+    log_own, own, rest, others, at = odds(widen(logits), labels(target, logits))
     xp = namespace(own)
     log = xp.log1p(rest + (own - 1))  # of own + rest
     entropy = log - log_own
