@@ -117,6 +117,26 @@ def test_label_smoothing_is_smooth_labels_over_all(created):
     assert float(other) != pytest.approx(float(by_option), rel=1e-3)
 
 
+def test_parity_with_the_formulas_of_timm(created):
+    """Those of its LabelSmoothingCrossEntropy, SoftTargetCrossEntropy and BinaryCrossEntropy."""
+    z, t = torch.tensor(Z), torch.tensor(T)
+    log_p = F.log_softmax(z, -1)
+    smoothed = 0.9 * -log_p[torch.arange(len(t)), t] - 0.1 * log_p.mean(-1)
+    got = cross_entropy(array(Z), array(T), label_smoothing=0.1)
+    assert_allclose(float(got), float(smoothed.mean()), rtol=1e-10)
+
+    q = np.random.default_rng(0).dirichlet(np.ones(4), len(T))  # as mixup makes them
+    soft = -(torch.tensor(q) * log_p).sum(-1).mean()
+    assert_allclose(float(cross_entropy(array(Z), array(q))), float(soft), rtol=1e-10)
+
+    yes = np.full(Z.shape, 0.1 / 4)
+    yes[np.arange(len(T)), T] = 0.9 + 0.1 / 4
+    every = F.binary_cross_entropy_with_logits(z, torch.tensor(yes))
+    by_labels = smooth_labels(array(T), 4, 0.1)
+    got = binary_cross_entropy_with_logits(array(Z), by_labels)
+    assert_allclose(float(got), float(every), rtol=1e-10)
+
+
 def test_smoothing_away_all_gives_the_uniform_distribution():
     assert_allclose(smooth_labels([1], 4, 1.0), np.full((1, 4), 0.25))
     assert_allclose(smooth_labels([1], 3, 1.0, over="others"), [[0.5, 0, 0.5]])
