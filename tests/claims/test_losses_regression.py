@@ -4,14 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from companion import datasets, losses, training
-from companion.activations import log_softmax, softmax
+from companion import losses, training
 from companion.backend import array, namespace, to_numpy
-from companion.layers import Dropout, Linear, ReLU
-from companion.losses.base import pair
+from companion.layers import Dropout, Linear
 from companion.network import Sequential
 from companion.optimizers import SGD
-from companion.teaching.race import mlp
 
 
 def value(loss, error):
@@ -66,7 +63,9 @@ def test_the_rate_alone_decides_on_a_parabola(ledger):
 
 def test_an_outlier_pulls_the_square_without_bound(ledger):
     distances = (10.0, 100.0, 1000.0)
-    pulls = {f.__name__: [slope(f, e) for e in distances] for f in (losses.mse_loss, losses.l1_loss)}
+    pulls = {
+        f.__name__: [slope(f, e) for e in distances] for f in (losses.mse_loss, losses.l1_loss)
+    }
     rng = np.random.default_rng(0)
     y = np.append(rng.standard_normal(95), np.full(5, 100.0))
     mean, median = y.mean(), np.median(y)
@@ -117,47 +116,3 @@ def test_dropout_before_a_square_is_a_ridge(ledger):
         f"the ridge in closed form shrinks $\\|w\\|$ from {norms[0]:.2f} to {norms[1]:.2f}, and "
         "training with masks ends within 5 % of it",
     )
-
-
-# What the section says of bins and a longer training -----------------------------------------
-
-
-def soft(logits, q):
-    return -(q * log_softmax(logits)).sum(-1).mean(-1)
-
-
-def soft_grad(logits, q):
-    return (softmax(logits) - q) / q.shape[-2]
-
-
-pair(soft, soft_grad)
-
-
-def test_gaussian_bins_catch_up():
-    """With 4000 updates they are no worse than the square on a smooth function."""
-    a, b, c, d = np.random.default_rng(5).uniform(-1, 1, (4, 1800, 1))
-    y = np.sin(3 * a + 2 * b) * c + d**2
-    y = (y - y.mean()) / y.std()
-    data = array(np.concatenate([a, b, c, d], 1)), array(y)
-    (x, y), (x_test, y_test) = datasets.split(data, np.random.default_rng(0))
-    edges = array(np.linspace(float(y.min()), float(y.max()), 13))
-    width = float(edges[1] - edges[0])
-    q = losses.bin_probabilities(y[:, 0], edges, "gaussian", sigma=0.75 * width)
-    error = {}
-    for name, target, loss, rate in (("square", y, losses.mse_loss, 0.2), ("bins", q, soft, 1.3)):
-        net = mlp(4, 1, ReLU, n_out=target.shape[-1])
-        theta, _ = training.fit(
-            net,
-            net.init(np.random.default_rng(1), replicas=10),
-            (x, target),
-            loss=loss,
-            optimizer=SGD(rate),
-            schedule=lambda t, rate=rate: rate * (1 - t / 4000),
-            rng=np.random.default_rng(0),
-            steps=4000,
-            batch_size=50,
-        )
-        out = net.forward(theta, x_test)[0]
-        mean = out[..., 0] if name == "square" else losses.bin_mean(softmax(out), edges)
-        error[name] = np.median(((to_numpy(mean) - to_numpy(y_test)[:, 0]) ** 2).mean(-1) ** 0.5)
-    assert error["bins"] < 1.1 * error["square"] < 0.5, error
