@@ -1,8 +1,9 @@
-"""``make bench``: the import, every activation and trainings against torch, and single passes."""
+"""``make bench``: the import, activations, trainings and boxes against torch, and single passes."""
 
-from benchmarks import activations, imports, passes, training
+from benchmarks import activations, boxes, imports, passes, training
 
 imports.main()
 activations.main()
 training.main()
+boxes.main()
 passes.main()

@@ -23,17 +23,22 @@ from benchmarks import conditions, write
 from companion import backend, layers, losses, network, optimizers, training
 
 ROUNDS = 15
-#: sizes, batch, samples, steps in a round, momentum
+#: An optimizer's name and options, torch's and ours.
+SGD, MOMENTUM = ("SGD", {"lr": 0.01}), ("SGD", {"lr": 0.01, "momentum": 0.9})
+ADAM = ("Adam", {"lr": 0.001})
+#: sizes, batch, samples, steps in a round, optimizer
 NETWORKS = {
-    "2-16-16-2, batch 32, SGD": ((2, 16, 16, 2), 32, 320, 300, 0.0),
-    "784-256-128-10, batch 128, SGD": ((784, 256, 128, 10), 128, 1280, 30, 0.0),
-    "784-256-128-10, batch 128, SGD with momentum": ((784, 256, 128, 10), 128, 1280, 30, 0.9),
+    "2-16-16-2, batch 32, SGD": ((2, 16, 16, 2), 32, 320, 300, SGD),
+    "784-256-128-10, batch 128, SGD": ((784, 256, 128, 10), 128, 1280, 30, SGD),
+    "784-256-128-10, batch 128, SGD with momentum": ((784, 256, 128, 10), 128, 1280, 30, MOMENTUM),
+    "784-256-128-10, batch 128, Adam": ((784, 256, 128, 10), 128, 1280, 30, ADAM),
 }
-REPLICAS, SMALL = 50, ((64, 32, 10), 64, 640, 20, 0.9)
+REPLICAS, SMALL = 50, ((64, 32, 10), 64, 640, 20, MOMENTUM)
 BARS = {
     "2-16-16-2, batch 32, SGD": {"torch eager / NumPy": 3.0},
     "784-256-128-10, batch 128, SGD": {"NumPy / its matrix products": 1.2},
     "784-256-128-10, batch 128, SGD with momentum": {"torch eager / NumPy": 1.2},
+    "784-256-128-10, batch 128, Adam": {"torch eager / NumPy": 1.2},
     "50 replicas": {"torch loop / NumPy": 5.0, "torch.func.vmap / NumPy": 1.0},
 }
 
@@ -62,12 +67,12 @@ def fitted(
     library: str, setting: Any, replicas: Any = (), compile: bool = False
 ) -> Callable[[], Any]:
     """Return a training of ours, to be timed."""
-    sizes, batch, n, steps, momentum = setting
+    sizes, batch, n, steps, (kind, options) = setting
     backend.use(library, dtype="float32")
     net = ours(sizes)
     theta = net.init(np.random.default_rng(0), replicas=replicas)
     x, y = (backend.array(a) for a in data(sizes, n))
-    optimizer = optimizers.SGD(lr=0.01, momentum=momentum)
+    optimizer = getattr(optimizers, kind)(**options)
 
     def call() -> Any:
         return training.fit(
@@ -98,12 +103,12 @@ def shuffled(n: int, batch: int, steps: int) -> Any:
 
 def torch_training(setting: Any) -> Callable[[], Any]:
     """Return the same training, as it is written with torch."""
-    sizes, batch, n, steps, momentum = setting
+    sizes, batch, n, steps, (kind, options) = setting
     model = theirs(sizes)
     x, y = (torch.from_numpy(a) for a in data(sizes, n))
 
     def call() -> Any:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=momentum)
+        optimizer = getattr(torch.optim, kind)(model.parameters(), **options)
         found = []
         for rows in shuffled(n, batch, steps):
             loss = F.cross_entropy(model(x[rows]), y[rows])
@@ -118,7 +123,7 @@ def torch_training(setting: Any) -> Callable[[], Any]:
 
 def vmapped(setting: Any, replicas: int) -> Callable[[], Any]:
     """Return the trainings of all replicas as one, through ``torch.func``."""
-    sizes, batch, n, steps, momentum = setting
+    sizes, batch, n, steps, (_, options) = setting
     model = theirs(sizes)
     models = [theirs(sizes) for _ in range(replicas)]
     start, _ = torch.func.stack_module_state(models)
@@ -135,9 +140,9 @@ def vmapped(setting: Any, replicas: int) -> Callable[[], Any]:
         with torch.no_grad():
             for rows in shuffled(n, batch, steps):
                 grads, value = both(dict(zip(start, params, strict=True)), x[rows], y[rows])
-                torch._foreach_mul_(buffers, momentum)
+                torch._foreach_mul_(buffers, options["momentum"])
                 torch._foreach_add_(buffers, list(grads.values()))
-                params = torch._foreach_sub(params, torch._foreach_mul(buffers, 0.01))
+                params = torch._foreach_sub(params, torch._foreach_mul(buffers, options["lr"]))
                 found.append(value)
         return found
 
@@ -150,14 +155,15 @@ def jax_training(setting: Any) -> Callable[[], Any]:
     import jax.numpy as jnp
     import optax
 
-    sizes, batch, n, steps, momentum = setting
+    sizes, batch, n, steps, (kind, options) = setting
     rng = np.random.default_rng(0)
     start = [
         (rng.standard_normal(shape).astype(np.float32) / shape[0] ** 0.5, np.zeros(shape[1], "f4"))
         for shape in itertools.pairwise(sizes)
     ]
     x, y = data(sizes, n)
-    optimizer = optax.sgd(0.01, momentum or None)
+    rate, *rest = options.values()
+    optimizer = {"SGD": optax.sgd, "Adam": optax.adam}[kind](rate, *rest)
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         for weight, bias in params[:-1]:

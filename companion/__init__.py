@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 # Imported when first used, so that `import companion` costs little more than `import numpy`.
 _LAZY = (
     "autodiff",
+    "boxes",
     "datasets",
     "gradients",
     "initializers",

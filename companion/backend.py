@@ -323,6 +323,38 @@ def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
     return out
 
 
+def by_rows(formula: Any, x: Any, *others: Any, axes: int = 1) -> Any:
+    """Call a formula, whose results are a tuple, on blocks of rows of a large NumPy array.
+
+    The last `axes` axes of x make a row: 1 for ``(..., n, k)``, 0 for what is elementwise. Arrays
+    with as many axes as x are cut along with it, arrays with fewer belong to its rows, and what is
+    no array goes to each block as it is.
+    """
+    # blocks of rows are larger than elsewhere, since there are some thirty calls to each
+    limit = 4 * BLOCK if axes else BLOCK // 2
+    if type(x) is not np.ndarray or x.size <= limit:
+        return formula(x, *others)
+    rows, core = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
+    flat: list[Any] = [x.reshape(-1, *core)]
+    for a in others:
+        if not hasattr(a, "dtype"):
+            flat.append(a)
+        elif axes and a.ndim == x.ndim:
+            flat.append(np.broadcast_to(a, x.shape).reshape(-1, *core))
+        else:
+            flat.append(np.broadcast_to(a, rows).reshape(-1))
+    n, size = len(flat[0]), max(1, limit // math.prod(core))
+    whole: list[Any] = []
+    for i in range(0, n, size):
+        found = formula(*[a[i : i + size] if hasattr(a, "dtype") else a for a in flat])
+        if not whole:
+            whole = [None if y is None else np.empty((n, *y.shape[1:]), y.dtype) for y in found]
+        for y, part in zip(whole, found, strict=True):
+            if y is not None:
+                y[i : i + size] = part
+    return tuple(None if y is None else y.reshape(*rows, *y.shape[1:]) for y in whole)
+
+
 def vectorwise(*names: str) -> Any:
     """Turn a formula on float arrays, ``f_vjp(dy, x)``, into a function of anything array-like.
 
@@ -501,6 +533,11 @@ def clip(x: Any, lower: float, upper: float) -> Any:
     # whether the bounds are nan, which breaks a graph compiled for bounds that change
     xp = namespace(x)
     return x.clip(lower, upper) if xp is np or is_torch(x) else xp.clip(x, lower, upper)
+
+
+def constant(x: Any) -> Any:
+    """Return x, for torch's autograd a constant."""
+    return x.detach() if is_torch(x) else x
 
 
 def ndtr(x: Any) -> Any:

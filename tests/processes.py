@@ -3,6 +3,7 @@
 torchrun --nproc-per-node 2 -m tests.processes FOLDER LIBRARY CASE
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -26,11 +27,16 @@ def run(case, processes=None, folder=None):
     theta = net.init(rng, replicas=3)
     if case == "diverging":
         theta = backend.array(to_numpy(theta) * np.array([[1.0], [np.nan], [1.0]]))
+    x, y = datasets.clusters(104, rng=rng)
+    loss = losses.cross_entropy
+    if case == "ignoring":  # about half, in one part more than in the other
+        y = backend.namespace(y).where(y < 5, 0 * y - 100, y)
+        loss = functools.partial(loss, ignore_index=-100)
     theta, history = training.fit(
         net,
         theta,
-        datasets.clusters(104, rng=rng),
-        loss=losses.cross_entropy,
+        (x, y),
+        loss=loss,
         optimizer=SGD(lr=0.1, momentum=0.9),
         rng=rng,
         steps=25,

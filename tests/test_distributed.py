@@ -30,7 +30,8 @@ def together(tmp_path, library, case, count=2):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "case"), [("numpy", "noise"), ("numpy", "diverging"), ("torch", "plain")]
+    ("arrays", "case"),
+    [("numpy", "noise"), ("numpy", "diverging"), ("torch", "plain"), ("numpy", "ignoring")],
 )
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path, arrays, case):
     found = together(tmp_path, arrays, case)

@@ -8,6 +8,7 @@ import pytest
 
 MODULES = (
     "autodiff",
+    "boxes",
     "datasets",
     "gradients",
     "initializers",
@@ -19,6 +20,7 @@ MODULES = (
 )
 #: the files with the tests of a module, if it is not one under its name
 FILES = {
+    "boxes": ("test_boxes", "losses/cases_boxes", "losses/test_boxes"),
     "losses": tuple(f"losses/{kind}" for kind in ("test_*", "cases_*")),
     "training": tuple(f"test_{name}" for name in ("training", "checkpoint", "distributed")),
 }

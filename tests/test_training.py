@@ -18,7 +18,7 @@ from companion.layers import Linear
 from companion.layers.dropout import Dropout
 from companion.layers.norms import BatchNorm
 from companion.network import Sequential
-from companion.optimizers import SGD
+from companion.optimizers import SGD, Adam
 from companion.training import fit, loop
 
 NET = Sequential(Linear(20, 16), layers.Tanh(), Linear(16, 10))
@@ -589,6 +589,76 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(created, reduction):
     check_accumulation(loss=loss, optimizer=SGD(lr=0.1 if reduction == "mean" else 0.002))
 
 
+TOKENS = Sequential(layers.Embedding(9, 6), layers.Tanh(), Linear(6, 4))
+ROWS = Sequential(Linear(3, 6), layers.Tanh(), Linear(6, 4))
+MASKED = functools.partial(losses.cross_entropy, ignore_index=-100)
+
+
+def masked_task(net=TOKENS, replicas=()):
+    """Sequences or rows with labels of which about half are to be ignored, -100."""
+    if net is TOKENS:
+        x = y = rng(1).integers(9, size=(*replicas, 23, 5))
+    else:
+        x = rng(1).standard_normal((*replicas, 23, 3))
+        y = (x[..., 0] > 0) + 2 * (x[..., 1] > 0)
+    y = np.where(rng(2).uniform(size=y.shape) < 0.5, -100, y % 4)
+    y[..., :3] = -100
+    return array(x), array(y)
+
+
+def check_shares(loss=MASKED, net=TOKENS, replicas=()):
+    """Parts with more and with fewer labels that count give the step of the whole."""
+    data = masked_task(net, replicas)
+    theta = net.init(rng(), replicas=replicas or 2)
+    options = {"net": net, "loss": loss, "steps": 12, "batch_size": 10}
+    whole, history = train(data, theta, **options)
+    assert np.isfinite(history.loss).all()
+    for count in (2, 3):
+        parts, found = train(data, theta, accumulate=count, **options)
+        assert_allclose(to_numpy(parts), to_numpy(whole), rtol=1e-12, atol=1e-14)
+        assert_allclose(found.loss, history.loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("replicas", [(), (3,)])
+@pytest.mark.parametrize("net", [TOKENS, ROWS])
+@pytest.mark.parametrize(
+    "options", [{}, {"weight": [1.0, 0.0, 3.0, 0.5]}, {"label_smoothing": 0.1}]
+)
+def test_parts_have_the_share_of_the_labels_that_count(created, options, net, replicas):
+    check_shares(functools.partial(MASKED, **options), net, replicas)
+
+
+def test_parts_have_the_share_of_their_weights(created):
+    x, y = task()
+    loss = functools.partial(losses.cross_entropy, weight=np.arange(10.0))
+    theta = NET.init(rng(), replicas=2)
+    whole, history = train((x, y), theta, loss=loss)
+    parts, found = train((x, y), theta, loss=loss, accumulate=3)
+    assert_allclose(to_numpy(parts), to_numpy(whole), rtol=1e-12, atol=1e-14)
+    assert_allclose(found.loss, history.loss, rtol=1e-12)
+
+
+def test_a_batch_without_labels_that_count_changes_nothing(created):
+    x, y = masked_task()
+    theta = TOKENS.init(rng())
+    options = {"net": TOKENS, "loss": MASKED, "steps": 1, "batch_size": 10, "accumulate": 3}
+    after, history = train((x, 0 * y - 100), theta, **options)
+    assert_array_equal(to_numpy(after), to_numpy(theta))
+    assert history.loss.tolist() == [0]
+    assert history.diverged == -1
+
+
+def test_probabilities_for_every_token(created):
+    x, y = masked_task()
+    y = array(np.where(to_numpy(y) < 0, 0, to_numpy(y)))
+    theta = TOKENS.init(rng(), replicas=2)
+    soft = losses.smooth_labels(y, 4, 0.1)
+    smoothed = functools.partial(losses.cross_entropy, label_smoothing=0.1)
+    want, _ = train((x, y), theta, net=TOKENS, loss=smoothed, batch_size=10, steps=5)
+    got, _ = train((x, soft), theta, net=TOKENS, batch_size=10, steps=5, accumulate=3)
+    assert_allclose(to_numpy(got), to_numpy(want), rtol=1e-12, atol=1e-14)
+
+
 def test_each_part_has_its_own_noise_and_advances_the_statistics(created):
     net = Sequential(Linear(20, 16), BatchNorm(16), Dropout(0.5), Linear(16, 10))
     theta = net.init(rng())
@@ -734,6 +804,15 @@ def test_the_step_compiles_as_one_graph(on_torch, net):
     assert graphs <= 5
 
 
+def test_a_step_of_adam_compiles_once_for_all_steps(on_torch):
+    assert check_compiled(NET, optimizer=Adam(lr=0.1, weight_decay=0.1)) <= 5
+
+
+def test_shares_of_labels_are_in_the_graph(on_torch):
+    loss = functools.partial(losses.cross_entropy, ignore_index=3, label_smoothing=0.1)
+    assert check_compiled(NET, accumulate=2, loss=loss) <= 5
+
+
 def test_a_compiled_training_leaves_a_replica_that_diverged(on_torch):
     theta = NET.init(rng(), replicas=2)
     theta = array(to_numpy(theta) * np.array([[1.0], [np.nan]]))
@@ -767,6 +846,13 @@ MISTAKES = {
         "(stop - start) / n",
         "1 / count",
         check_accumulation,
+    ),
+    "labels that count alike": ("_parts", "share if weigh", "1 / count if weigh", check_shares),
+    "ignored labels that count": (
+        "_parts",
+        "own = weigh and weigh(y)",
+        "own = None",
+        check_shares,
     ),
     "statistics at rest": (
         "_step_of",

@@ -20,8 +20,20 @@
       for (const name of ["vega", "vega-lite", "vega-embed"]) await load(name);
     })());
 
+  const isDark = () => root.dataset.theme === "dark";
+
+  // The palette of companion.teaching.figures, and what stands for it on a dark ground.
+  const lighter = {
+    "#0072b2": "#4fa8e0",
+    "#d55e00": "#f08c3c",
+    "#00846a": "#2fb795",
+    "#a6509b": "#cf7fc4",
+    "#a87900": "#d9a520",
+    "#4d4d4d": "#b4b8bf",
+  };
+
   const colors = () => {
-    const dark = root.dataset.theme === "dark";
+    const dark = isDark();
     const ink = dark ? "#d5d9e0" : "#333";
     const rule = dark ? "#3d4450" : "#e4e4e4";
     return {
@@ -45,7 +57,9 @@
 
   const draw = async (chart) => {
     await vega();
-    const spec = JSON.parse(chart.querySelector("script").textContent);
+    let text = chart.querySelector("script").textContent;
+    if (isDark()) text = text.replace(/#[0-9a-f]{6}\b/g, (color) => lighter[color] ?? color);
+    const spec = JSON.parse(text);
     const view = chart.querySelector(".chart-view");
     for (const [part, values] of Object.entries(colors()))
       spec.config[part] = { ...spec.config[part], ...values };

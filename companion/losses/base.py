@@ -11,19 +11,30 @@ import numpy as np
 
 from companion.backend import as_float, inspectable, largest, namespace, smallest, total
 
-#: loss -> its gradient, and both in one pass
-_PAIRS: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+#: loss -> its gradient, both in one pass, and the weights of a mean
+_PAIRS: dict[Any, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {}
 
 
 def pair(
-    loss: Callable[..., Any], grad: Callable[..., Any], both: Callable[..., Any] | None = None
+    loss: Callable[..., Any],
+    grad: Callable[..., Any],
+    both: Callable[..., Any] | None = None,
+    weights: Callable[..., Any] | None = None,
 ) -> None:
-    """Make known that `grad` is the derivative of `loss`, and `both` gives the two in one pass."""
+    """Make known that `grad` is the derivative of `loss`, and `both` gives the two in one pass.
+
+    A mean that does not divide by the number of its samples has a function of what it divides by
+    the sum of: ``weights(target, like, **options)`` in the shape of the labels and the dtype of
+    the array `like`, or None where the options make it a plain mean.
+    """
 
     def one_after_the_other(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         return loss(*args, **kwargs), grad(*args, **kwargs)
 
-    _PAIRS[loss] = grad, both or one_after_the_other
+    def all_alike(target: Any, like: Any, **options: Any) -> None:
+        return None
+
+    _PAIRS[loss] = grad, both or one_after_the_other, weights or all_alike
 
 
 def grad_of(loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,6 +64,11 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     return _found(loss, 1)
 
 
+def weights_of(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that says what weight each label has in the mean (see :func:`pair`)."""
+    return _found(loss, 2)
+
+
 def _found(loss: Callable[..., Any], which: int) -> Callable[..., Any]:
     if isinstance(loss, functools.partial):
         return functools.partial(_found(loss.func, which), *loss.args, **loss.keywords)
@@ -62,28 +78,45 @@ def _found(loss: Callable[..., Any], which: int) -> Callable[..., Any]:
     return _PAIRS[loss][which]
 
 
-def labels(target: Any, logits: Any) -> Any:
-    """Return the labels on the device of the logits, once they are checked."""
+def holds_labels(target: Any) -> bool:
+    """Tell class indices from probabilities, by their dtype."""
+    kind, xp = target.dtype, namespace(target)
+    return bool(kind.kind in "iu" if xp is np else xp.isdtype(kind, "integral"))
+
+
+def labels(target: Any, logits: Any, ignore_index: int | None = None) -> Any:
+    """Return the labels on the device of the logits, once they are checked; 0 for the ignored."""
     if not hasattr(target, "dtype"):
         target = np.asarray(target)
     xp = namespace(target)
-    kind = target.dtype
-    if not (kind.kind in "iu" if xp is np else xp.isdtype(kind, "integral")):
+    if not holds_labels(target):
         raise TypeError(f"target must hold integer labels; got dtype {target.dtype}")
     shape, n_shape = tuple(logits.shape), tuple(target.shape)
     if len(shape) < 2 or not n_shape or n_shape != shape[-1 - len(n_shape) : -1]:
         raise ValueError(
             f"logits must have shape (..., n, k) and target (..., n); got {shape} and {n_shape}"
         )
-    if inspectable(target) and math.prod(n_shape):
-        low, high = int(smallest(target, None)), int(largest(target, None))
-        if low < 0 or high >= shape[-1]:
-            raise ValueError(f"target must hold labels 0 to {shape[-1] - 1}; got {low} to {high}")
+    if ignore_index is not None:
+        target = xp.where(target == ignore_index, xp.zeros_like(target), target)
+    in_range(target, shape[-1])
     return namespace(logits).asarray(target, device=logits.device)
+
+
+def in_range(target: Any, k: int) -> None:
+    """Say so if labels are not 0 to k-1."""
+    if inspectable(target) and math.prod(target.shape):
+        low, high = int(smallest(target, None)), int(largest(target, None))
+        if low < 0 or high >= k:
+            raise ValueError(f"target must hold labels 0 to {k - 1}; got {low} to {high}")
 
 
 def difference(prediction: Any, target: Any) -> Any:
     """Return prediction - target, once their shapes are checked."""
+    return prediction - matched(target, prediction)
+
+
+def matched(target: Any, prediction: Any) -> Any:
+    """Return the target in dtype and on device of the prediction, once its shape is checked."""
     target = as_float(target, "target")[0]
     shape, wanted = tuple(prediction.shape), tuple(target.shape)
     if wanted != shape[len(shape) - len(wanted) :]:
@@ -91,17 +124,20 @@ def difference(prediction: Any, target: Any) -> Any:
             f"target must have the shape of prediction, but for leading axes; "
             f"got {wanted} for {shape}"
         )
-    return prediction - namespace(prediction).asarray(
-        target, dtype=prediction.dtype, device=prediction.device
-    )
+    return namespace(prediction).asarray(target, dtype=prediction.dtype, device=prediction.device)
 
 
-def reduced(loss: Any, reduction: str, axis: Any) -> Any:
-    """Reduce the losses of the samples, or of all entries, along `axis`; None for all axes."""
+def reduced(loss: Any, reduction: str, axis: Any, count: Any = None) -> Any:
+    """Reduce the losses of the samples, or of all entries, along `axis`; None for all axes.
+
+    The mean divides by `count`, if that is not how many there are.
+    """
     if _check(reduction) == "none":
         return loss
     found = total(loss, axis)
-    return found / size(loss, axis) if reduction == "mean" else found
+    if reduction == "sum":
+        return found
+    return found / (size(loss, axis) if count is None else count)
 
 
 def divisor(reduction: str, count: int) -> int:

@@ -1,19 +1,45 @@
-"""Cross-entropy from logits (chapter 3, section 3)."""
+"""Cross-entropy from logits and what belongs to it (chapter 3, section 3)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from companion.activations.groups import _exponentials
-from companion.backend import entries, is_torch, namespace, pick, replaced, total, vectorwise
-from companion.losses.base import divisor, labels, pair, reduced
+import numpy as np
+
+from companion.backend import (
+    as_float,
+    by_rows,
+    entries,
+    inspectable,
+    largest,
+    namespace,
+    pick,
+    replaced,
+    smallest,
+    total,
+    vectorwise,
+)
+from companion.losses.base import divisor, holds_labels, in_range, labels, pair, reduced
+
+#: How far the probabilities of a sample may add up to something else than 1: bfloat16 has 8 bits.
+SUM_TOLERANCE = 1e-2
 
 
 @vectorwise("logits")
-def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    *,
+    weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Any:
     r"""Softmax cross-entropy from logits, :math:`-\log p_t=\log\sum_j e^{z_j}-z_t`.
 
-    Core signature ``(n,k),(n)->()``; leading axes are replicas.
+    Core signature ``(n,k),(n)->()`` for labels and ``(n,k),(n,k)->()`` for probabilities q, with
+    which it is :math:`-\sum_jq_j\log p_j`; leading axes are replicas.
 
     As :math:`\log(1+s)` with s the sum of all other exponentials, so that a right answer that is
     nearly certain has its small loss: ``logsumexp(z) - z_t`` gives 0 there.
@@ -21,10 +47,20 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     Parameters
     ----------
     logits : array, shape (..., n, k)
-    target : integer array, shape (..., n)
+    target : integer array, shape (..., n), or array of probabilities, shape (..., n, k)
         Classes 0 to k-1; leading axes may be left out where the replicas share them.
+    weight : array, shape (k,), optional
+        Weight of each class, :math:`-\sum_jw_jq_j\log p_j`. With labels the mean divides by the
+        sum of the targets' weights, with probabilities by n: both are torch's.
+    label_smoothing : float, default 0.0
+        Mix the targets with the uniform distribution, :math:`(1-\varepsilon)q+\varepsilon/k`, as
+        Szegedy and torch do; for the other convention see :func:`smooth_labels`.
+    ignore_index : int, optional
+        Samples with this label add nothing, and the mean is over the rest. Torch's default is
+        -100, ours that no label is left out.
     reduction : {"mean", "sum", "none"}, default "mean"
-        Over the n samples.
+        Over the n samples. The mean over no sample, or over weights of 0, is 0, so that it adds
+        nothing to a larger batch; torch gives nan.
 
     Returns
     -------
@@ -34,10 +70,12 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     Raises
     ------
     TypeError
-        If `target` does not hold integers.
+        If `target` holds neither integers nor real numbers, or `ignore_index` comes with
+        probabilities.
     ValueError
-        If the shapes do not fit, or a label is out of range. The labels themselves are looked at
-        on the CPU only, and not inside a compiled graph.
+        If the shapes do not fit, a label is out of range, a weight or probability is negative, or
+        a sample's probabilities do not add up to 1 (to 0.01). Values are looked at on the CPU
+        only, and not inside a compiled graph.
 
     References
     ----------
@@ -48,13 +86,25 @@ def cross_entropy(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     --------
     >>> cross_entropy([[2.0, 0.0], [0.0, 40.0]], [0, 1], reduction="none")
     array([1.26928011e-01, 4.24835426e-18])
+    >>> float(cross_entropy([[2.0, 0.0], [0.0, 0.0]], [0, 1], weight=[1.0, 3.0]).round(4))
+    0.5516
     """
-    return _cross_entropy(*_odds(logits, target)[:3], reduction)
+    return _evaluate(logits, target, weight, label_smoothing, ignore_index, reduction, "value")[0]
 
 
 @vectorwise("logits")
-def cross_entropy_grad(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
+def cross_entropy_grad(
+    logits: Any,
+    target: Any,
+    *,
+    weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Any:
     r"""Derivative of :func:`cross_entropy` in the logits, :math:`p-e_t`, over n for the mean.
+
+    With probabilities and weights it is :math:`p\sum_jw_jq_j-w\odot q`.
 
     The entry of the target, :math:`p_t-1`, is minus the sum of the other probabilities: the
     subtraction would give 0 once :math:`p_t` rounds to 1.
@@ -64,36 +114,345 @@ def cross_entropy_grad(logits: Any, target: Any, *, reduction: str = "mean") -> 
     >>> cross_entropy_grad([[0.0, 40.0]], [1])
     array([[ 4.24835426e-18, -4.24835426e-18]])
     """
-    return _cross_entropy_grad(*_odds(logits, target)[1:], reduction)
+    return _evaluate(logits, target, weight, label_smoothing, ignore_index, reduction, "grad")[1]
 
 
 @vectorwise("logits")
-def _cross_entropy_both(logits: Any, target: Any, *, reduction: str = "mean") -> tuple[Any, Any]:
-    log_own, own, rest, others, at = _odds(logits, target)
-    value = _cross_entropy(log_own, own, rest, reduction)
-    return value, _cross_entropy_grad(own, rest, others, at, reduction)
+def _cross_entropy_both(
+    logits: Any,
+    target: Any,
+    *,
+    weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> tuple[Any, Any]:
+    return _evaluate(logits, target, weight, label_smoothing, ignore_index, reduction, "both")
 
 
-def _odds(logits: Any, target: Any) -> tuple[Any, Any, Any, Any, Any]:
+def _evaluate(
+    logits: Any,
+    target: Any,
+    weight: Any,
+    label_smoothing: float,
+    ignore_index: int | None,
+    reduction: str,
+    wanted: str,
+) -> tuple[Any, Any]:
+    """Return the reduced loss and its gradient; None for what is not wanted."""
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+    count: Any = divisor(reduction, logits.shape[-2] if logits.ndim > 1 else 1)
+    soft = label_smoothing != 0 or not holds_labels(target)
+    if not soft and weight is None and ignore_index is None:  # the usual case, at once
+        loss, grad = by_rows(_of_labels, logits, labels(target, logits), count, wanted)
+        return None if loss is None else reduced(loss, reduction, -1), grad
+
+    if weight is not None:
+        weight = _class_weights(weight, logits)
+    if soft:
+        share = _shares(target, logits, weight, label_smoothing, ignore_index)
+    else:
+        index = labels(target, logits, ignore_index)
+    own = weights(target, logits, weight=weight, ignore_index=ignore_index)
+    if own is not None:
+        count = _count(own, reduction)
+    if soft:
+        loss, grad = by_rows(_of_shares, logits, share, count, wanted)
+    else:
+        loss, grad = by_rows(_of_labels, logits, index, count / own, wanted)
+        loss = _weighted(loss, own)
+    return _reduced(loss, reduction, own, count), grad
+
+
+def _count(own: Any, reduction: str) -> Any:
+    """Return what the mean of weighted samples divides by: 1 instead of 0, so that it is 0."""
+    if divisor(reduction, 0):
+        return 1
+    xp, count = namespace(own), total(own, -1, True)
+    return xp.where(count == 0, xp.ones_like(count), count)
+
+
+def _weighted(loss: Any, own: Any) -> Any:
+    """Return the losses times their weights: 0 for a weight of 0, even where the loss is inf."""
+    if loss is None or own is None:
+        return loss
+    xp = namespace(loss)
+    return xp.where(own == 0, xp.zeros_like(loss), own * loss)
+
+
+def _reduced(loss: Any, reduction: str, own: Any, count: Any) -> Any:
+    if loss is None:
+        return None
+    plain = own is None or reduction != "mean"
+    return reduced(loss, reduction, -1, None if plain else count[..., 0])
+
+
+def _of_labels(z: Any, target: Any, scale: Any, wanted: str) -> tuple[Any, Any]:
+    """Return the losses of rows of logits, and their gradients over `scale`."""
+    log_own, own, rest, others, at = odds(z, target)
+    loss = grad = None
+    if wanted != "grad":
+        # where the target is the largest, own - 1 is 0, and nothing of the rest is lost
+        loss = namespace(own).log1p(rest + (own - 1)) - log_own
+    if wanted != "value":
+        grad = replaced(others, at, -rest) / ((own + rest) * scale)[..., None]
+    return loss, grad
+
+
+def odds(z: Any, target: Any) -> tuple[Any, Any, Any, Any, Any]:
     """Return log(t) and t = exp(z - max z) at the target, the sum of t over all other classes,
     these t with 0 at the target, and where that is.
     """
-    d, e, t = _exponentials(logits, -1, 1.0, exact=not is_torch(logits))
-    at = entries(t, labels(target, logits))
-    log_own = pick(d, at) + (pick(e, at) if hasattr(e, "dtype") else e)
-    others = replaced(t, at, 0.0)
-    return log_own, namespace(t).exp(log_own), total(others), others, at
+    d = z - largest(z, -1, True)
+    xp, at = namespace(d), entries(d, target)
+    log_own = pick(d, at)
+    others = replaced(xp.exp(d), at, 0.0)
+    return log_own, xp.exp(log_own), total(others), others, at
 
 
-def _cross_entropy(log_own: Any, own: Any, rest: Any, reduction: str) -> Any:
-    # where the target is the largest, own - 1 is 0, and nothing of the rest is lost
-    loss = namespace(own).log1p(rest + (own - 1)) - log_own
-    return reduced(loss, reduction, -1)
+def _of_shares(z: Any, share: Any, scale: Any, wanted: str) -> tuple[Any, Any]:
+    """Do the same where each class has its share in the loss."""
+    d = z - largest(z, -1, True)
+    xp = namespace(d)
+    t, top, rest, at = _apart(xp.exp(d))
+    a, most, less, where = _apart(share + 0)  # a copy
+    loss = grad = None
+    if wanted != "grad":
+        a_d = a * xp.where(a == 0, xp.zeros_like(d), d)  # a class without a share may be at -inf
+        loss = (most + less) * xp.log1p(rest) - total(a_d)  # the largest t is 1
+    if wanted != "value":
+        other_t = replaced((top + rest)[..., None] - t, at, rest)
+        other_a = replaced((most + less)[..., None] - a, where, less)
+        grad = (t * other_a - a * other_t) / ((top + rest) * scale)[..., None]
+    return loss, grad
 
 
-def _cross_entropy_grad(own: Any, rest: Any, others: Any, at: Any, reduction: str) -> Any:
-    scale = (own + rest) * divisor(reduction, own.shape[-1])
-    return replaced(others, at, -rest) / scale[..., None]
+def _apart(x: Any) -> tuple[Any, Any, Any, Any]:
+    """Return x, the largest entry of each row, the sum of all others, and where it is.
+
+    The sum less that entry would lose others that are small.
+    """
+    at = entries(x, namespace(x).argmax(x, axis=-1))
+    top = pick(x, at)
+    x = replaced(x, at, 0.0)
+    rest = total(x)
+    return replaced(x, at, top), top, rest, at
 
 
-pair(cross_entropy, cross_entropy_grad, _cross_entropy_both)
+def weights(
+    target: Any, like: Any, *, weight: Any = None, ignore_index: int | None = None, **_: Any
+) -> Any:
+    """Return what the mean divides by the sum of, or None where it divides by n."""
+    if not holds_labels(target) or (weight is None and ignore_index is None):
+        return None
+    xp = namespace(like)
+    target = xp.asarray(target, device=like.device)
+    keep = target == target if ignore_index is None else target != ignore_index
+    own = xp.astype(keep, like.dtype)
+    if weight is None:
+        return own
+    weight = xp.asarray(as_float(weight, "weight")[0], dtype=like.dtype, device=like.device)
+    index = xp.where(keep, target, xp.zeros_like(target))
+    in_range(index, weight.shape[0])
+    return own * xp.reshape(xp.take(weight, xp.reshape(index, (-1,))), index.shape)
+
+
+def _class_weights(weight: Any, logits: Any) -> Any:
+    """Return the weights of the classes in the dtype of the logits, once they are checked."""
+    weight, k = as_float(weight, "weight")[0], logits.shape[-1]
+    if tuple(weight.shape) != (k,):
+        raise ValueError(f"weight must have shape {(k,)}; got {tuple(weight.shape)}")
+    if inspectable(weight) and not float(smallest(weight)) >= 0:
+        raise ValueError(f"weight must hold numbers of at least 0; got {float(smallest(weight))}")
+    return namespace(logits).asarray(weight, dtype=logits.dtype, device=logits.device)
+
+
+def _shares(
+    target: Any, logits: Any, weight: Any, label_smoothing: float, ignore_index: int | None
+) -> Any:
+    """Return the share of each class in the losses of the samples, in the shape of the logits."""
+    xp, k = namespace(logits), logits.shape[-1]
+    if holds_labels(target):
+        share = _one_hot(labels(target, logits, ignore_index), k, logits.dtype)
+    elif ignore_index is not None:
+        raise TypeError("target must hold integer labels where ignore_index is given")
+    else:
+        share = _probabilities(target, logits)
+    share = _smoothed(share, k, label_smoothing, "all")
+    if weight is not None:
+        share = share * weight
+    if ignore_index is not None:
+        left_out = xp.asarray(target == ignore_index, device=logits.device)
+        share = xp.where(left_out[..., None], xp.zeros_like(share), share)
+    return xp.broadcast_to(share, logits.shape)
+
+
+def _one_hot(index: Any, k: int, dtype: Any) -> Any:
+    xp = namespace(index)
+    return xp.astype(index[..., None] == xp.arange(k, device=index.device), dtype)
+
+
+def _probabilities(target: Any, logits: Any) -> Any:
+    """Return the probabilities in the dtype of the logits, once they are checked."""
+    target, shape = as_float(target, "target")[0], tuple(logits.shape)
+    n_shape = tuple(target.shape)
+    if len(n_shape) < 2 or n_shape != shape[-len(n_shape) :]:
+        raise ValueError(
+            "target must hold integer labels, shape (..., n), or probabilities in the shape of "
+            f"logits, but for leading axes; got {target.dtype} {n_shape} for {shape}"
+        )
+    if inspectable(target) and math.prod(n_shape):
+        sums = total(target)
+        low, high = float(smallest(sums, None)), float(largest(sums, None))
+        if not float(smallest(target, None)) >= 0:
+            raise ValueError(
+                f"target must hold probabilities of at least 0; got {float(smallest(target, None))}"
+            )
+        if not 1 - SUM_TOLERANCE <= low <= high <= 1 + SUM_TOLERANCE:
+            raise ValueError(
+                f"target must hold probabilities that add up to 1; got sums of {low} to {high}"
+            )
+    return namespace(logits).asarray(target, dtype=logits.dtype, device=logits.device)
+
+
+def smooth_labels(target: Any, num_classes: int, epsilon: float = 0.1, *, over: str = "all") -> Any:
+    r"""Return target probabilities that leave :math:`\varepsilon` to the classes at large.
+
+    Parameters
+    ----------
+    target : integer array, shape (..., n), or array of probabilities, shape (..., n, k)
+    num_classes : int
+        k.
+    epsilon : float, default 0.1
+        0 to 1.
+    over : {"all", "others"}, default "all"
+        What :math:`\varepsilon` is spread over: all k classes,
+        :math:`(1-\varepsilon)q+\varepsilon/k`, as Szegedy, torch, Keras and optax do and
+        ``cross_entropy(..., label_smoothing=epsilon)`` does; or all but the target's,
+        :math:`1-\varepsilon` and :math:`\varepsilon/(k-1)`. The second with
+        :math:`\varepsilon'=\varepsilon(k-1)/k` is the first with :math:`\varepsilon`.
+
+    Returns
+    -------
+    array, shape (..., n, k)
+
+    References
+    ----------
+    Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016), "Rethinking the Inception architecture for
+    computer vision"; He et al. (2019), "Bag of tricks for image classification with convolutional
+    neural networks", for the second.
+
+    Examples
+    --------
+    >>> smooth_labels([2], 4, 0.1)
+    array([[0.025, 0.025, 0.925, 0.025]])
+    >>> smooth_labels([2], 4, 0.075, over="others")
+    array([[0.025, 0.025, 0.925, 0.025]])
+    """
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+    if holds_labels(target):
+        in_range(target, num_classes)
+        target = _one_hot(target, num_classes, target.dtype)
+    else:
+        target = _probabilities(target, target)
+        if target.shape[-1] != num_classes:
+            raise ValueError(
+                f"target must have {num_classes} probabilities a sample; got {target.shape[-1]}"
+            )
+    return _smoothed(as_float(target)[0], num_classes, epsilon, over)
+
+
+def _smoothed(q: Any, k: int, epsilon: float, over: str) -> Any:
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"label smoothing must be 0 to 1; got {epsilon!r}")
+    if over not in ("all", "others"):
+        raise ValueError(f"over must be 'all' or 'others'; got {over!r}")
+    if epsilon == 0:
+        return q
+    return (1 - epsilon) * q + (epsilon / k if over == "all" else epsilon * (1 - q) / (k - 1))
+
+
+pair(cross_entropy, cross_entropy_grad, _cross_entropy_both, weights)
+
+
+@vectorwise("logits")
+def z_loss(
+    logits: Any, target: Any, *, ignore_index: int | None = None, reduction: str = "mean"
+) -> Any:
+    r"""Square of the logarithm of softmax's denominator, :math:`(\log\sum_j e^{z_j})^2`.
+
+    Core signature ``(n,k),(n)->()``; leading axes are replicas. Added to the cross-entropy with a
+    small factor, 1e-4 in PaLM, it holds the sum of the exponentials near 1, which the
+    cross-entropy leaves open: it does not change when all logits of a sample grow by a constant.
+
+    Parameters
+    ----------
+    logits : array, shape (..., n, k)
+    target : integer array, shape (..., n)
+        Labels as for :func:`cross_entropy`. Only which of them are ignored matters.
+    ignore_index : int, optional
+        Samples with this label add nothing, and the mean is over the rest.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        Over the n samples.
+
+    Returns
+    -------
+    array
+        Shape (...), or (..., n) without reduction.
+
+    References
+    ----------
+    Chowdhery et al. (2022), "PaLM: Scaling language modeling with Pathways", section 5.
+
+    Examples
+    --------
+    >>> float(z_loss([[0.0, 0.0]], [1]).round(4)), float(z_loss([[10.0, 10.0]], [1]).round(4))
+    (0.4805, 114.3434)
+    """
+    return _z_loss(logits, target, ignore_index, reduction)[0]
+
+
+@vectorwise("logits")
+def z_loss_grad(
+    logits: Any, target: Any, *, ignore_index: int | None = None, reduction: str = "mean"
+) -> Any:
+    r"""Derivative of :func:`z_loss` in the logits, :math:`2p\log\sum_je^{z_j}`.
+
+    Examples
+    --------
+    >>> z_loss_grad([[0.0, 0.0]], [1]).round(4)
+    array([[0.6931, 0.6931]])
+    """
+    return _z_loss(logits, target, ignore_index, reduction)[1]
+
+
+@vectorwise("logits")
+def _z_loss_both(
+    logits: Any, target: Any, *, ignore_index: int | None = None, reduction: str = "mean"
+) -> tuple[Any, Any]:
+    return _z_loss(logits, target, ignore_index, reduction)
+
+
+def _z_loss(logits: Any, target: Any, ignore_index: int | None, reduction: str) -> tuple[Any, Any]:
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+    labels(target, logits, ignore_index)
+    own = weights(target, logits, ignore_index=ignore_index)
+    count: Any = divisor(reduction, logits.shape[-2])
+    if own is not None:
+        count = _count(own, reduction)
+    loss, grad = by_rows(_of_sums, logits, count if own is None else count / own)
+    return _reduced(_weighted(loss, own), reduction, own, count), grad
+
+
+def _of_sums(z: Any, scale: Any) -> tuple[Any, Any]:
+    m = largest(z, -1, True)
+    xp = namespace(z)
+    t, top, rest, _ = _apart(xp.exp(z - m))
+    log_sum = m[..., 0] + xp.log1p(rest)
+    return log_sum * log_sum, t * (2 * log_sum / ((top + rest) * scale))[..., None]
+
+
+pair(z_loss, z_loss_grad, _z_loss_both, weights)

@@ -14,8 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from companion.backend import BLOCK, compiled, inspectable, is_torch, like, namespace, to_numpy
+from companion.backend import (
+    BLOCK,
+    compiled,
+    inspectable,
+    is_torch,
+    like,
+    namespace,
+    to_numpy,
+    total,
+)
 from companion.losses import value_and_grad
+from companion.losses.base import holds_labels, weights_of
 from companion.network import Sequential
 from companion.training.checkpoint import Checkpoint, resume, save
 from companion.training.distributed import Processes
@@ -90,7 +100,7 @@ def fit(
         Inputs of the network's kind, ``(n, d)``, ``(n, c, h, w)``, ``(n, t, d)`` or indices, with
         labels ``(n,)`` or targets ``(n, k)``, shared by all replicas; or both with the replicas'
         axes before n. Where the network gives ``(n, t, k)`` there are labels ``(n, t)``, and the
-        loss is over all of them.
+        loss is over all of them, or over those that it does not ignore.
     loss : callable
         One of :mod:`companion.losses`, or a ``functools.partial`` of one.
     optimizer
@@ -105,7 +115,8 @@ def fit(
         Default: all samples in one batch.
     accumulate : int, default 1
         Compute a batch in so many parts, one after the other, and add up their gradients: the
-        same step with less memory. Statistics over the batch are those of the parts.
+        same step with less memory, also where the loss ignores labels or weighs them. Statistics
+        over the batch are those of the parts.
     schedule : callable, optional
         Learning rate as a function of the step, from 0; it replaces the optimizer's.
     clip : float or array of shape (..., 1), optional
@@ -182,7 +193,8 @@ def fit(
         clip = like(clip, theta)
     step = _step_of(net, loss, clip, ema, processes, compile)
     own = slice(None) if processes is None else _own(processes, accumulate)
-    is_mean, rank = _is_mean(loss), 0 if processes is None else processes.rank
+    weigh = functools.partial(weights_of(loss), like=theta) if _is_mean(loss) else None
+    rank = 0 if processes is None else processes.rank
     memory, average = optimizer.init(theta), None
     diverged = xp.full(replicas, -1, device=theta.device)
     running = diverged < 0
@@ -229,7 +241,7 @@ def fit(
             if compile:  # numbers that change would be compiled anew each time
                 rule = replace(rule, lr=like(rule.lr, theta))
             order, xs, ys = next(batches)
-            parts = _parts(xs, ys, axis, accumulate * count, is_mean)[own]
+            parts = _parts(xs, ys, axis, accumulate * count, weigh)[own]
             noise = [None] * len(parts)
             if needs_noise:
                 noise = [
@@ -342,7 +354,9 @@ def _step_of(
                 state = net.advance(state, cache)
             own, dy = both(prediction, y, theta.ndim - 1)
             _, own_grad = net.backward(cache, dy, input_grad=False)
-            if share != 1:
+            if hasattr(share, "dtype"):
+                own, own_grad = share * own, share[..., None] * own_grad
+            elif share != 1:
                 own, own_grad = share * own, share * own_grad
             value = own if value is None else value + own
             grad = own_grad if grad is None else grad + own_grad
@@ -387,7 +401,9 @@ def _over_samples(both: Callable[..., Any], takes_axis: bool) -> Callable[..., t
             return both(prediction, target)
         xp, shape = namespace(prediction), prediction.shape
         rows = xp.reshape(prediction, (*shape[:replicas], -1, shape[-1]))
-        labels = xp.reshape(target, (*target.shape[: target.ndim - more - 1], -1))
+        own = () if holds_labels(target) else shape[-1:]  # probabilities have an axis more
+        lead = target.shape[: target.ndim - more - 1 - len(own)]
+        labels = xp.reshape(target, (*lead, -1, *own))
         value, grad = both(rows, labels)
         return value, xp.reshape(grad, shape)
 
@@ -430,16 +446,26 @@ def _noise_rng(seed: int, t: int, part: int) -> Any:
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, part, t]))
 
 
-def _parts(x: Any, y: Any, axis: int, count: int, is_mean: bool) -> list[tuple[Any, Any, float]]:
-    """Cut a batch into parts, as views, with the weight of each in the loss."""
+def _parts(x: Any, y: Any, axis: int, count: int, weigh: Any) -> list[tuple[Any, Any, Any]]:
+    """Cut a batch into parts, as views, with the weight of each in the loss.
+
+    The loss is a sum if `weigh` is None. Otherwise `weigh` says what weight each label has in the
+    mean, and a part's share is that of its labels: some may be ignored, here more than there.
+    """
     if count == 1:
         return [(x, y, 1)]
     n, before = x.shape[axis], (slice(None),) * axis
     cuts = [n * i // count for i in range(count + 1)]
+    own = weigh and weigh(y)
+    if own is not None:
+        own = total(own, tuple(range(axis + 1, own.ndim)))
+        whole = total(own)
+        own = own / namespace(own).where(whole == 0, 1, whole)[..., None]
     parts = []
     for start, stop in itertools.pairwise(cuts):
         rows = (*before, slice(start, stop))
-        parts.append((x[rows], y[rows], (stop - start) / n if is_mean else 1))
+        share = (stop - start) / n if own is None else total(own[rows])
+        parts.append((x[rows], y[rows], share if weigh else 1))
     return parts
 
 

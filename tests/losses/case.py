@@ -39,6 +39,11 @@ class Case:
         ``peer(prediction, target, reduction=...)`` on torch tensors: an independent implementation.
     core : int
         Axes of a sample's prediction: 1 for logits ``(n, k)``, 0 for an elementwise loss.
+    by_axis : bool
+        Whether a loss whose samples have axes takes ``axis``, as elementwise ones do.
+    soft : bool
+        The target holds real numbers that the gradient is compared with, as p with q in p - q:
+        errors are then measured by the condition with respect to it too.
     """
 
     loss: Callable[..., Any]
@@ -47,10 +52,14 @@ class Case:
     hard: Callable[[], tuple[Any, Any]]
     peer: Callable[..., Any] | None = None
     core: int = 0
+    by_axis: bool = False
+    soft: bool = False
 
     def axes(self, prediction: Any, replicas: int) -> dict[str, Any]:
-        """Return the option that names an elementwise loss' axes after the replicas'."""
-        return {} if self.core else {"axis": tuple(range(replicas, prediction.ndim))}
+        """Return the option that names the axes after the replicas', where a loss has it."""
+        if self.core and not self.by_axis:
+            return {}
+        return {"axis": tuple(range(replicas, prediction.ndim))}
 
 
 @functools.cache
@@ -64,7 +73,9 @@ def exactly(case: Case) -> list[tuple[Any, Any, list[tuple[Any, Any]]]]:
             z = [mpmath.mpf(float(v)) for v in np.ravel(prediction[i])]
             n = range(len(z))
 
-            def f(*moves: Any, z: list[Any] = z, t: Any = target[i]) -> Any:
+            t = [mpmath.mpf(float(v)) for v in target[i]] if case.soft else target[i]
+
+            def f(*moves: Any, z: list[Any] = z, t: Any = t) -> Any:
                 moved = list(z)
                 for j, step in moves:
                     moved[j] += step
@@ -77,6 +88,12 @@ def exactly(case: Case) -> list[tuple[Any, Any, list[tuple[Any, Any]]]]:
                 bends = [f((j, h), (k, h)) - f((j, -h), (k, h)) for k in n]
                 change = (abs(z[k] * (bends[k] / (2 * h) - slope[j]) / h) for k in n)
                 kappas.append(_ratio(sum(change), slope[j]))
+            for k in n if case.soft else ():
+                more = [v * (1 + h) if m == k else v for m, v in enumerate(t)]
+                kappas[0] += _ratio(abs(f(t=more) - value) / h, value)
+                for j in n:
+                    bend = (f((j, h), t=more) - f((j, -h), t=more)) / (2 * h)
+                    kappas[j + 1] += _ratio(abs(bend - slope[j]) / h, slope[j])
             found.append((value, kappas[0], list(zip(slope, kappas[1:], strict=True))))
     return found
 
@@ -88,7 +105,8 @@ def _ratio(change: Any, size: Any) -> Any:
 def check_accuracy(case: Case, dtype: str) -> None:
     """Hold value and gradient at the hard inputs to 8 (1 + κ) ULP of the definition.
 
-    κ is the condition number of what is computed, with respect to the prediction.
+    κ is the condition number of what is computed, with respect to the prediction and, where that
+    is `soft`, the target.
     """
     prediction, target = case.hard()
     inputs = array(prediction, dtype), array(target)

@@ -6,6 +6,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
+from companion.teaching.figures import COLORS
+
 on_both = pytest.mark.parametrize(
     "tab", [(1280, "light"), (390, "dark")], ids=["wide, light", "phone, dark"], indirect=True
 )
@@ -69,6 +71,8 @@ def test_interactive_figures_move(tab, built, address):
             chart.scroll_into_view_if_needed()
             tab.wait_for_function("c => c.classList.contains('drawn')", arg=chart.element_handle())
             before = chart.locator("svg").first.inner_html()
+            if tab.evaluate("document.documentElement.dataset.theme") == "dark":
+                assert not any(color in before for color in COLORS), f"{name}: colours of the day"
             for control in chart.locator("input, select").all():
                 assert control.evaluate("c => c.labels.length || c.ariaLabel"), f"{name}: no label"
             control = chart.locator("input, select").first

@@ -1,0 +1,113 @@
+"""Distillation: learning from another network's outputs (chapter 3, section 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from companion.backend import as_float, like, positive, vectorwise
+from companion.losses.base import divisor, pair, reduced
+from companion.losses.classification import cross_entropy, cross_entropy_grad
+from companion.losses.information import kl_div_with_logits, kl_div_with_logits_grad
+
+
+@vectorwise("student_logits")
+def distillation_loss(
+    student_logits: Any,
+    teacher_logits: Any,
+    target: Any,
+    *,
+    temperature: float,
+    alpha: float,
+    reduction: str = "mean",
+) -> Any:
+    r"""Distillation, :math:`\alpha\,(-\log p_t)+(1-\alpha)\,T^2D_{KL}(q^{(T)}\|p^{(T)})`.
+
+    Core signature ``(n,k),(n,k),(n)->()``; leading axes are replicas. :math:`p` is the softmax of
+    the student's logits, :math:`p^{(T)}` and :math:`q^{(T)}` those of the student's and the
+    teacher's divided by T. Hinton et al. have the cross-entropy of the two, which is larger by the
+    entropy of :math:`q^{(T)}` and has the same gradient; the factor :math:`T^2` keeps that gradient
+    in size when T changes.
+
+    The divergence is that of :func:`~companion.losses.kl_div_with_logits`, a sum of terms that are
+    never negative: its digits survive where student and teacher nearly agree.
+
+    Parameters
+    ----------
+    student_logits : array, shape (..., n, k)
+    teacher_logits : array, shape (..., n, k)
+        Leading axes may be left out. No gradient goes there.
+    target : integer array, shape (..., n)
+        Classes 0 to k-1.
+    temperature : float
+        T > 0.
+    alpha : float
+        From 0, the teacher alone, to 1, the labels alone. Some programs give the other weight.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        Over the n samples.
+
+    Returns
+    -------
+    array
+        Shape (...), or (..., n) without reduction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`~companion.losses.cross_entropy`, and for teacher's logits of another shape, a
+        temperature that is not positive, or an `alpha` outside [0, 1].
+
+    References
+    ----------
+    Hinton, Vinyals and Dean (2015), "Distilling the knowledge in a neural network".
+
+    Examples
+    --------
+    >>> distillation_loss([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
+    np.float64(9.830596665102684e-20)
+    """
+    both = _softened(student_logits, teacher_logits, temperature, alpha)
+    hard = cross_entropy(student_logits, target, reduction="none")
+    soft = temperature**2 * kl_div_with_logits(*both, reduction="none")
+    return reduced(alpha * hard + (1 - alpha) * soft, reduction, -1)
+
+
+@vectorwise("student_logits")
+def distillation_loss_grad(
+    student_logits: Any,
+    teacher_logits: Any,
+    target: Any,
+    *,
+    temperature: float,
+    alpha: float,
+    reduction: str = "mean",
+) -> Any:
+    r"""Derivative of :func:`distillation_loss` in the student's logits.
+
+    :math:`\alpha(p-e_t)+(1-\alpha)\,T(p^{(T)}-q^{(T)})`, over n for the mean.
+
+    Examples
+    --------
+    >>> distillation_loss_grad([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
+    array([[ 1.96611933e-10, -1.96611933e-10]])
+    """
+    both = _softened(student_logits, teacher_logits, temperature, alpha)
+    hard = cross_entropy_grad(student_logits, target, reduction="none")
+    soft = temperature * kl_div_with_logits_grad(*both, reduction="none")
+    return (alpha * hard + (1 - alpha) * soft) / divisor(reduction, hard.shape[-2])
+
+
+pair(distillation_loss, distillation_loss_grad)
+
+
+def _softened(z: Any, teacher: Any, temperature: float, alpha: float) -> tuple[Any, Any]:
+    """Return the logits over the temperature, once the arguments are checked."""
+    positive(temperature, "temperature")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
+    v = like(as_float(teacher, "teacher_logits")[0], z)
+    if tuple(v.shape) != tuple(z.shape)[z.ndim - v.ndim :]:
+        raise ValueError(
+            f"teacher_logits must have the shape of student_logits, but for leading axes; "
+            f"got {tuple(v.shape)} for {tuple(z.shape)}"
+        )
+    return z / temperature, v / temperature
