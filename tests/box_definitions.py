@@ -106,29 +106,30 @@ def families(n, dtype, rng):
 
 
 def torchvision_loss(kind, prediction, target, reduction="mean", eps=1e-7, alpha_gradient=False):
-    """Return a loss as torchvision 0.20 computes it, and with `eps` 0 as textbooks do."""
-    x1, y1, x2, y2 = prediction.unbind(-1)
-    x1g, y1g, x2g, y2g = target.unbind(-1)
-    left, top = torch.max(x1, x1g), torch.max(y1, y1g)
-    right, bottom = torch.min(x2, x2g), torch.min(y2, y2g)
-    shared = torch.zeros_like(x1)
-    mask = (bottom > top) & (right > left)
-    shared[mask] = (right[mask] - left[mask]) * (bottom[mask] - top[mask])
-    union = (x2 - x1) * (y2 - y1) + (x2g - x1g) * (y2g - y1g) - shared
+    """Return a loss by the formulas of torchvision 0.20, and with `eps` 0 by those of textbooks.
+
+    As there, coordinate by coordinate, and the intersection is filled in where there is one.
+    """
+    (a, b, c, d), (e, f, g, h) = prediction.unbind(-1), target.unbind(-1)
+    left, top, right, bottom = torch.max(a, e), torch.max(b, f), torch.min(c, g), torch.min(d, h)
+    met = (bottom > top) & (right > left)
+    shared = torch.zeros_like(a)
+    shared[met] = (right[met] - left[met]) * (bottom[met] - top[met])
+    width, height, width2, height2 = c - a, d - b, g - e, h - f
+    union = width * height + width2 * height2 - shared
     iou = shared / (union + eps)
-    xc1, yc1 = torch.min(x1, x1g), torch.min(y1, y1g)
-    xc2, yc2 = torch.max(x2, x2g), torch.max(y2, y2g)
+    across = torch.max(c, g) - torch.min(a, e)
+    down = torch.max(d, h) - torch.min(b, f)
     loss = 1 - iou
     if kind == "giou":
-        area = (xc2 - xc1) * (yc2 - yc1)
+        area = across * down
         loss = 1 - (iou - (area - union) / (area + eps))
     elif kind != "iou":
-        diagonal = (xc2 - xc1) ** 2 + (yc2 - yc1) ** 2 + eps
-        x, y, xg, yg = (x2 + x1) / 2, (y1 + y2) / 2, (x1g + x2g) / 2, (y1g + y2g) / 2
-        loss = 1 - iou + ((x - xg) ** 2 + (y - yg) ** 2) / diagonal
+        x, y, x2, y2 = (a + c) / 2, (b + d) / 2, (e + g) / 2, (f + h) / 2
+        loss = loss + ((x - x2) ** 2 + (y - y2) ** 2) / (across**2 + down**2 + eps)
     if kind == "ciou":
-        own, other = (x2 - x1) / (y2 - y1), (x2g - x1g) / (y2g - y1g)
-        v = (4 / torch.pi**2) * torch.pow(torch.atan(other) - torch.atan(own), 2)
+        turned = torch.atan(width2 / height2) - torch.atan(width / height)
+        v = (4 / torch.pi**2) * torch.pow(turned, 2)
         with torch.set_grad_enabled(alpha_gradient):
             alpha = v / (1 - iou + v + eps)
         loss = loss + alpha * v

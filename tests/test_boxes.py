@@ -9,10 +9,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from companion import boxes
+from companion import boxes, training
 from companion.backend import array, compiled, namespace, to_numpy
 from companion.boxes import formula
+from companion.layers import Linear
 from companion.losses import grad_of, value_and_grad
+from companion.network import Sequential
+from companion.optimizers import SGD
 from tests.box_definitions import KINDS, exact_with_gradient, families, torchvision_loss
 
 FAMILIES = tuple(families(1, "float32", np.random.default_rng(0)))
@@ -238,6 +241,35 @@ def test_many_boxes_go_in_blocks():
     part, part_grad = value_and_grad(boxes.complete_box_iou_loss)(p[-9:], t[-9:], reduction="none")
     assert_allclose(value[-9:], part, rtol=1e-14)
     assert_allclose(grad[-9:], part_grad, rtol=1e-12, atol=1e-15)
+
+
+@every_kind
+def test_many_pairs_go_in_blocks(created, kind):
+    a, b = array(drawn(300)), array(drawn(130, seed=1))
+    overlap, vjp = OVERLAPS[kind]
+    dy = array(np.random.default_rng(2).standard_normal((300, 130)))
+    assert_array_equal(to_numpy(overlap(a, b))[-1:], to_numpy(overlap(a[-1:], b)))
+    d1, d2 = map(to_numpy, vjp(dy, a, b))
+    assert_allclose(d1[-1:], to_numpy(vjp(dy[-1:], a[-1:], b)[0]), rtol=1e-12, atol=1e-14)
+    assert_allclose(d2[-1:], to_numpy(vjp(dy[:, -1:], a, b[-1:])[1]), rtol=1e-12, atol=1e-13)
+
+
+def test_fit_takes_a_loss_of_boxes(created):
+    """A layer whose biases are the box, which moves to its target."""
+    net = Sequential(Linear(1, 4))
+    theta = array(np.array([0, 0, 0, 0, 0.0, 0, 3, 3]))
+    x, y = array(np.zeros((8, 1))), array([[1.0, 1, 3, 4]] * 8)
+    theta, history = training.fit(
+        net,
+        theta,
+        (x, y),
+        loss=functools.partial(boxes.complete_box_iou_loss, alpha_gradient=True),
+        optimizer=SGD(lr=0.05),
+        rng=np.random.default_rng(0),
+        steps=200,
+        progress=False,
+    )
+    assert history.loss[-1] < 0.05 < history.loss[0]
 
 
 # Coordinates --------------------------------------------------------------------------------

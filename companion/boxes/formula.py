@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from companion.backend import clip, constant, namespace, negative_part, positive_part
+from companion.backend import BLOCK, clip, constant, namespace, negative_part, positive_part
+
+#: Pairs that go through the formula at a time: its arrays then stay in the cache.
+ROWS = BLOCK // 2
 
 
 class Pair(NamedTuple):

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from companion.backend import BLOCK, as_float, inspectable, namespace, reshape, vectorwise
+from companion.backend import as_float, inspectable, namespace, reshape, vectorwise
 from companion.boxes.coordinates import apart, ordered, shaped
-from companion.boxes.formula import evaluate, xy
+from companion.boxes.formula import ROWS, evaluate, xy
 from companion.losses.base import divisor, pair, reduced
-
-#: Boxes that go through the formula at a time: their coordinates lie apart there, in the cache.
-ROWS = BLOCK // 2
 
 
 @vectorwise("prediction")

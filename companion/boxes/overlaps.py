@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from companion.backend import check_shape, namespace, reshape, total, vectorwise
+from companion.backend import check_shape, inspectable, namespace, reshape, total, vectorwise
 from companion.boxes.coordinates import apart, ordered, shaped
-from companion.boxes.formula import evaluate
+from companion.boxes.formula import ROWS, evaluate
 
 
 @vectorwise("boxes1", "boxes2")
@@ -157,8 +158,13 @@ def complete_box_iou_vjp(dy: Any, boxes1: Any, boxes2: Any) -> tuple[Any, Any]:
 
 
 def _overlap(kind: str, boxes1: Any, boxes2: Any) -> Any:
-    found = evaluate(kind, *_all_pairs(boxes1, boxes2))
-    return found.iou if found.penalty is None else found.iou - found.penalty
+    xp = namespace(boxes1)
+    a, b = _all_pairs(boxes1, boxes2)
+    found = []
+    for at in _blocks(a, b):
+        value = evaluate(kind, a[..., at, :], b)
+        found.append(value.iou if value.penalty is None else value.iou - value.penalty)
+    return xp.concat(found, axis=-2)
 
 
 def _overlap_vjp(kind: str, dy: Any, boxes1: Any, boxes2: Any) -> tuple[Any, Any]:
@@ -166,16 +172,27 @@ def _overlap_vjp(kind: str, dy: Any, boxes1: Any, boxes2: Any) -> tuple[Any, Any
     xp = namespace(boxes1)
     a, b = _all_pairs(boxes1, boxes2)
     check_shape(dy, xp.broadcast_arrays(a[0, ...], b[0, ...])[0].shape, "dy")
+    turned = [xp.matrix_transpose(v) for v in (b, a, dy)]
     found = []
-    for first, second, boxes, axis in ((a, b, boxes1, -1), (b, a, boxes2, -2)):
-        value = evaluate(kind, first, second, slopes=True)
-        slopes = xp.concat((value.low, value.high)) * -dy
-        summed = xp.moveaxis(total(slopes, axis), 0, -1)
-        new = summed.ndim - boxes.ndim  # replicas that share their boxes
-        shared = [new + i for i, n in enumerate(boxes.shape) if n == 1 != summed.shape[new + i]]
+    for first, second, dz, boxes in ((a, b, dy, boxes1), (*turned, boxes2)):
+        summed = []
+        for at in _blocks(first, second):
+            value = evaluate(kind, first[..., at, :], second, slopes=True)
+            summed.append(total(xp.concat((value.low, value.high)) * -dz[..., at, :]))
+        d = xp.moveaxis(xp.concat(summed, axis=-1), 0, -1)
+        new = d.ndim - boxes.ndim  # replicas that share their boxes
+        shared = [new + i for i, n in enumerate(boxes.shape) if n == 1 != d.shape[new + i]]
         axes = (*range(new), *shared)
-        found.append(reshape(total(summed, axes), boxes.shape) if axes else summed)
+        found.append(reshape(total(d, axes), boxes.shape) if axes else d)
     return found[0], found[1]
+
+
+def _blocks(first: Any, second: Any) -> list[slice]:
+    """Cut the rows of the first boxes, so that their pairs stay in the cache and in memory."""
+    n = first.shape[-2]
+    others = math.prod(first.shape[1:-2]) * second.shape[-1]
+    step = max(ROWS // max(others, 1), 1) if inspectable(first) else max(n, 1)
+    return [slice(i, min(i + step, n)) for i in range(0, max(n, 1), step)]
 
 
 def _all_pairs(boxes1: Any, boxes2: Any) -> tuple[Any, Any]:
