@@ -4,11 +4,13 @@ from functools import partial
 
 import numpy as np
 
-from companion import losses, training
+from companion import datasets, losses, training
+from companion.activations import softmax
 from companion.backend import array, namespace, to_numpy
-from companion.layers import Dropout, Linear
+from companion.layers import Dropout, Linear, ReLU
 from companion.network import Sequential
 from companion.optimizers import SGD
+from companion.teaching.race import mlp
 
 
 def value(loss, error):
@@ -116,3 +118,37 @@ def test_dropout_before_a_square_is_a_ridge(ledger):
         f"the ridge in closed form shrinks $\\|w\\|$ from {norms[0]:.2f} to {norms[1]:.2f}, and "
         "training with masks ends within 5 % of it",
     )
+
+
+def test_hard_bins_stay_behind_on_a_smooth_function():
+    """With four times the updates of the section, each at the best of six rates tried."""
+    a, b, c, d = np.random.default_rng(5).uniform(-1, 1, (4, 1800, 1))
+    y = np.sin(3 * a + 2 * b) * c + d**2
+    y = (y - y.mean()) / y.std()
+    data = array(np.concatenate([a, b, c, d], 1)), array(y)
+    (x, y), (x_test, y_test) = datasets.split(data, np.random.default_rng(0))
+    edges = np.linspace(float(y.min()), float(y.max()), 13)
+    hard = losses.bin_probabilities(y[:, 0], edges, "hard")
+    soft = losses.bin_probabilities(y[:, 0], edges, "gaussian", sigma=0.75 * (edges[1] - edges[0]))
+
+    def error(target, loss, rate):
+        net = mlp(4, 1, ReLU, n_out=target.shape[-1])
+        theta, _ = training.fit(
+            net,
+            net.init(np.random.default_rng(1), replicas=10),
+            (x, target),
+            loss=loss,
+            optimizer=SGD(rate),
+            schedule=lambda t: rate * (1 - t / 4000),
+            rng=np.random.default_rng(0),
+            steps=4000,
+            batch_size=50,
+        )
+        out = net.forward(theta, x_test)[0]
+        if target.shape[-1] > 1:
+            out = losses.bin_mean(softmax(out), edges)[..., None]
+        return np.median(((to_numpy(out) - to_numpy(y_test)) ** 2).mean((-2, -1)) ** 0.5)
+
+    square = error(y, losses.mse_loss, 0.3)
+    assert error(hard, losses.cross_entropy, 3.0) > 1.4 * square
+    assert 0.9 * square < error(soft, losses.cross_entropy, 4.0) < 1.4 * square
