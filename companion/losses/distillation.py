@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from companion.backend import as_float, like, positive, vectorwise
-from companion.losses.base import divisor, pair, reduced
+from companion.losses.base import divisor, pair, reduced, value_and_grad
 from companion.losses.classification import cross_entropy, cross_entropy_grad
 from companion.losses.information import kl_div_with_logits, kl_div_with_logits_grad
 
@@ -98,7 +98,25 @@ def distillation_loss_grad(
     return grad / divisor(reduction, student_logits.shape[-2])
 
 
-pair(distillation_loss, distillation_loss_grad)
+@vectorwise("student_logits")
+def _distillation_loss_both(
+    student_logits: Any,
+    teacher_logits: Any,
+    target: Any,
+    *,
+    temperature: float,
+    alpha: float,
+    reduction: str = "mean",
+) -> tuple[Any, Any]:
+    z, v = _softened(student_logits, teacher_logits, temperature, alpha)
+    hard, hard_grad = value_and_grad(cross_entropy)(student_logits, target, reduction="none")
+    soft, soft_grad = value_and_grad(kl_div_with_logits)(z, v, reduction="none")
+    value = alpha * hard + (1 - alpha) * (temperature**2 * soft)
+    grad = alpha * hard_grad + (1 - alpha) * (temperature * soft_grad)
+    return reduced(value, reduction, -1), grad / divisor(reduction, student_logits.shape[-2])
+
+
+pair(distillation_loss, distillation_loss_grad, _distillation_loss_both)
 
 
 def _softened(student: Any, teacher: Any, temperature: float, alpha: float) -> tuple[Any, Any]:
