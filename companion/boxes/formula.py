@@ -105,22 +105,20 @@ def evaluate(
 def _iou(p: Pair, meeting: Any) -> tuple[Any, Any, Any, Any]:
     """Return IoU, 1 - IoU, and its slopes in an edge within and in one beyond the other box.
 
-    With sides w, h and w', h', an intersection of i by j and an area of I, the union is w'h' and
-    what is only the first's, U = w'h' + (w - i)h + i(h - j). Moved inwards, a vertical edge within
+    With sides w, h and w', h', an intersection of i by j and an area of I, what only one of them
+    covers is (w - i)h + i(h - j) and the same of the other. Moved inwards, a vertical edge within
     the other box costs j(U - i(h - j))/U² = j(w'h' + (w - i)h)/U², one beyond it -hI/U².
     """
     xp = namespace(p.own)
     (w2, h2), (i, j) = xy(p.other), xy(p.shared)
     area = w2 * h2
     strip = p.own_only * xp.flip(p.own, axis=0)
-    just_own = xy(strip)[0] + i * xy(p.own_only)[1]
     other_x, other_y = xy(p.other_only)
-    just_other = other_x * h2 + i * other_y
-    union = area + just_own
+    only = xy(strip)[0] + i * xy(p.own_only)[1] + (other_x * h2 + i * other_y)
+    union = i * j + only
     empty = xp.astype(union == 0, union.dtype)  # counts as not overlapping
     union = union + empty
-    iou = i * j / union
-    rest = (just_own + just_other + empty) / union
+    iou, rest = i * j / union, (only + empty) / union
     if meeting is None:
         return iou, rest, None, None
     inside = xp.flip(p.shared, axis=0) / union * ((area + strip) / union) * meeting

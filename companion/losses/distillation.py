@@ -28,8 +28,8 @@ def distillation_loss(
     entropy of :math:`q^{(T)}` and has the same gradient; the factor :math:`T^2` keeps that gradient
     in size when T changes.
 
-    The divergence is that of :func:`~companion.losses.kl_div_with_logits`, a sum of terms that are
-    never negative: its digits survive where student and teacher nearly agree.
+    The divergence is that of :func:`~companion.losses.kl_div_with_logits`, whose digits survive
+    where student and teacher nearly agree.
 
     Parameters
     ----------
@@ -62,12 +62,13 @@ def distillation_loss(
 
     Examples
     --------
-    >>> distillation_loss([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
-    np.float64(9.830596665102684e-20)
+    >>> loss = distillation_loss([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
+    >>> print(f"{loss:.4e}")
+    9.8306e-20
     """
-    both = _softened(student_logits, teacher_logits, temperature, alpha)
+    z, v = _softened(student_logits, teacher_logits, temperature, alpha)
     hard = cross_entropy(student_logits, target, reduction="none")
-    soft = temperature**2 * kl_div_with_logits(*both, reduction="none")
+    soft = temperature**2 * kl_div_with_logits(z, v, reduction="none")
     return reduced(alpha * hard + (1 - alpha) * soft, reduction, -1)
 
 
@@ -90,24 +91,26 @@ def distillation_loss_grad(
     >>> distillation_loss_grad([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
     array([[ 1.96611933e-10, -1.96611933e-10]])
     """
-    both = _softened(student_logits, teacher_logits, temperature, alpha)
+    z, v = _softened(student_logits, teacher_logits, temperature, alpha)
     hard = cross_entropy_grad(student_logits, target, reduction="none")
-    soft = temperature * kl_div_with_logits_grad(*both, reduction="none")
-    return (alpha * hard + (1 - alpha) * soft) / divisor(reduction, hard.shape[-2])
+    soft = temperature * kl_div_with_logits_grad(z, v, reduction="none")
+    grad = alpha * hard + (1 - alpha) * soft
+    return grad / divisor(reduction, student_logits.shape[-2])
 
 
 pair(distillation_loss, distillation_loss_grad)
 
 
-def _softened(z: Any, teacher: Any, temperature: float, alpha: float) -> tuple[Any, Any]:
-    """Return the logits over the temperature, once the arguments are checked."""
+def _softened(student: Any, teacher: Any, temperature: float, alpha: float) -> tuple[Any, Any]:
+    """Return both logits over the temperature, once everything is checked."""
     positive(temperature, "temperature")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
-    v = like(as_float(teacher, "teacher_logits")[0], z)
-    if tuple(v.shape) != tuple(z.shape)[z.ndim - v.ndim :]:
+    teacher = like(as_float(teacher, "teacher_logits")[0], student)
+    shape, wanted = tuple(student.shape), tuple(teacher.shape)
+    if wanted != shape[len(shape) - len(wanted) :]:
         raise ValueError(
             f"teacher_logits must have the shape of student_logits, but for leading axes; "
-            f"got {tuple(v.shape)} for {tuple(z.shape)}"
+            f"got {wanted} for {shape}"
         )
-    return z / temperature, v / temperature
+    return student / temperature, teacher / temperature

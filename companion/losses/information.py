@@ -15,10 +15,12 @@ from companion.backend import (
     axis_index,
     check_shape,
     elementwise,
+    entries,
     inspectable,
     is_torch,
     largest,
     namespace,
+    pick,
     smallest,
     to_numpy,
     total,
@@ -352,23 +354,34 @@ def _kl_div_with_logits_both(
 
 
 def _compared(logits: Any, target_logits: Any) -> tuple[Any, Any, Any]:
-    """Return the softmaxes p of the target and q, and log(p/q)."""
+    """Return the softmaxes p of the target and q, and log(p/q).
+
+    With r the entry where p q is largest and u = log(p/q) - log(p_r/q_r), a difference of logits,
+    q sums to 1 where p_r/q_r is the sum of p exp(-u). As 1 plus what the other entries change it
+    keeps its digits, be p and q nearly equal, nearly certain or both.
+    """
     target = _beside(target_logits, logits, "logits", "target_logits")
     z, t = widen(logits), widen(target)
-    exact = not is_torch(z)
-    q, p = (_exponentials(x, -1, 1.0, exact)[2] for x in (z, t))
+    xp = namespace(z)
+    t = xp.broadcast_to(t, z.shape)
+    (a, _, q), (b, _, p) = (_exponentials(x, -1, 1.0, exact=not is_torch(z)) for x in (z, t))
     sum_q, sum_p = total(q, -1, True), total(p, -1, True)
     q, p = q / sum_q, p / sum_p
-    xp = namespace(z)
+    at = entries(z, xp.argmax(a + b, axis=-1))
+
     d = t - z
-    b = d - t
-    e = (t - (d - b)) - (z + b)  # the rounding error of d (Knuth's two-sum)
+    back = d - t
+    e = (t - (d - back)) - (z + back)  # the rounding error of d (Knuth's two-sum)
     e = xp.where(xp.isfinite(e), e, xp.zeros_like(e))
-    shift = largest(t, -1, True) - largest(z, -1, True)
-    log_ratio = (d - shift) + e - xp.log(sum_p / sum_q)
-    # The constant has the rounding errors of two logarithms of sums, which may be larger than the
-    # differences of the logits; that q sums to 1 gives it anew.
-    return p, q, log_ratio + xp.log1p(total(_gap(p, q, log_ratio), -1, True))
+    a_r, b_r, q_r, p_r, d_r, e_r = (pick(x, at)[..., None] for x in (a, b, q, p, d, e))
+    u = (d - xp.where(xp.isfinite(d_r), d_r, xp.zeros_like(d_r))) + (e - e_r)
+
+    close = (q_r > p_r / 8) & (p_r > q_r / 8)
+    ratio = p_r / xp.where(close, q_r, xp.ones_like(q_r))
+    near, half = _near(p, u)
+    change = total(xp.where(near, p * xp.expm1(-2 * half), q * ratio - p), -1, True)
+    own = xp.log1p(xp.where(close, change, xp.zeros_like(change)))
+    return p, q, u + xp.where(close, own, (b_r - a_r) + xp.log(sum_q / sum_p))
 
 
 def _near(p: Any, log_ratio: Any) -> tuple[Any, Any]:

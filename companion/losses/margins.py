@@ -201,8 +201,8 @@ def large_margin_logits(
        \tfrac{i\pi}m\le\theta\le\tfrac{(i+1)\pi}m.
 
     The loss is the cross-entropy of these; at test time there is no target, and the logits are
-    ``x @ weight``. :math:`\cos m\theta` is the Chebyshev polynomial :math:`T_m(\cos\theta)`, so
-    nothing is lost to an arccosine near 1.
+    ``x @ weight``. :math:`\cos m\theta` is the Chebyshev polynomial :math:`T_m(\cos\theta)`, which
+    has a derivative at 1, and a value where rounding has brought the cosine above.
 
     Parameters
     ----------

@@ -66,6 +66,10 @@ def hard_two_logits():
         ([2.5, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
         ([0, 0, 0, 0, 0], [0, 0, -2.5, 0, 0]),
         ([0, 1, 2, 3, 700], [0, 1, 2, 3, 690]),
+        ([181, 24, 449, -67, 0], [181.001, 24, 448.999, -67, 0]),  # nearly certain, and equal
+        ([40, 0, 0, 0, 1], [40.25, 0, 0, 0, 1]),
+        ([355, -33, 346, -445, 0], [0, 0, 0, 0, 0]),
+        ([0, 0, 0.5, 0, 0], [43, 0, 85, 69, 0]),
     ]
     z, t = (np.concatenate([a, [row[i] for row in some]]) for i, a in enumerate((z, t)))
     return z.astype(np.float32).astype(float), t.astype(np.float32).astype(float)
