@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from companion.backend import (
     as_float,
     by_rows,
     inspectable,
-    largest,
     namespace,
     smallest,
     vectorwise,
 )
-from companion.losses.base import divisor, matched, pair, reduced, size
+from companion.losses.base import divisor, fractions, pair, reduced, size
 
 
 @vectorwise("logits")
@@ -103,11 +101,7 @@ def _bce_both(
 
 def _sides(logits: Any, target: Any, pos_weight: Any) -> tuple[Any, Any]:
     """Return the weights of the answers yes and no, once they are checked."""
-    target = matched(target, logits)
-    if inspectable(target) and math.prod(target.shape):
-        low, high = float(smallest(target, None)), float(largest(target, None))
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"target must hold numbers 0 to 1; got {low} to {high}")
+    target = fractions(target, logits)
     if pos_weight is None:
         return target, 1 - target
     pos_weight = as_float(pos_weight, "pos_weight")[0]

@@ -18,8 +18,7 @@ from companion.backend import (
     total,
     vectorwise,
 )
-from companion.losses.base import divisor, labels, pair, reduced
-from companion.losses.information import distribution
+from companion.losses.base import distribution, divisor, labels, pair, reduced
 
 
 @vectorwise("probabilities")

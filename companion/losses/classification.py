@@ -22,10 +22,16 @@ from companion.backend import (
     vectorwise,
     zeros_like,
 )
-from companion.losses.base import divisor, holds_labels, in_range, labels, pair, reduced
-
-#: How far the probabilities of a sample may add up to something else than 1: bfloat16 has 8 bits.
-SUM_TOLERANCE = 1e-2
+from companion.losses.base import (
+    distribution,
+    divisor,
+    holds_labels,
+    in_range,
+    labels,
+    matched,
+    pair,
+    reduced,
+)
 
 
 @vectorwise("logits")
@@ -292,18 +298,7 @@ def _probabilities(target: Any, logits: Any) -> Any:
             "target must hold integer labels, shape (..., n), or probabilities in the shape of "
             f"logits, but for leading axes; got {target.dtype} {n_shape} for {shape}"
         )
-    if inspectable(target) and math.prod(n_shape):
-        sums = total(target)
-        low, high = float(smallest(sums, None)), float(largest(sums, None))
-        if not float(smallest(target, None)) >= 0:
-            raise ValueError(
-                f"target must hold probabilities of at least 0; got {float(smallest(target, None))}"
-            )
-        if not 1 - SUM_TOLERANCE <= low <= high <= 1 + SUM_TOLERANCE:
-            raise ValueError(
-                f"target must hold probabilities that add up to 1; got sums of {low} to {high}"
-            )
-    return namespace(logits).asarray(target, dtype=logits.dtype, device=logits.device)
+    return matched(distribution(target, -1, "target"), logits)
 
 
 def smooth_labels(target: Any, num_classes: int, epsilon: float = 0.1, *, over: str = "all") -> Any:

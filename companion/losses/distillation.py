@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from companion.backend import as_float, like, positive, vectorwise
-from companion.losses.base import divisor, pair, reduced, value_and_grad
+from companion.backend import positive, vectorwise
+from companion.losses.base import divisor, matched, pair, reduced, value_and_grad
 from companion.losses.classification import cross_entropy, cross_entropy_grad
 from companion.losses.information import kl_div_with_logits, kl_div_with_logits_grad
 
@@ -124,11 +124,5 @@ def _softened(student: Any, teacher: Any, temperature: float, alpha: float) -> t
     positive(temperature, "temperature")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
-    teacher = like(as_float(teacher, "teacher_logits")[0], student)
-    shape, wanted = tuple(student.shape), tuple(teacher.shape)
-    if wanted != shape[len(shape) - len(wanted) :]:
-        raise ValueError(
-            f"teacher_logits must have the shape of student_logits, but for leading axes; "
-            f"got {wanted} for {shape}"
-        )
+    teacher = matched(teacher, student, ("teacher_logits", "student_logits"))
     return student / temperature, teacher / temperature

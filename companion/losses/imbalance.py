@@ -12,17 +12,15 @@ from companion.backend import (
     by_rows,
     clip,
     inspectable,
-    largest,
     like,
     namespace,
     replaced,
     reshape,
-    smallest,
     total,
     vectorwise,
     widen,
 )
-from companion.losses.base import divisor, labels, pair, reduced, size, value_and_grad
+from companion.losses.base import divisor, fractions, labels, pair, reduced, size, value_and_grad
 from companion.losses.classification import cross_entropy, cross_entropy_grad, odds
 
 
@@ -81,7 +79,7 @@ def sigmoid_focal_loss(
     >>> sigmoid_focal_loss([0.0, 20.0], [1, 1], reduction="none")
     array([4.33216988e-02, 2.18912768e-27])
     """
-    y = _probabilities(target, logits)
+    y = fractions(target, logits)
     return reduced(_focal(logits, y, alpha, gamma, 1, "value")[0], reduction, axis)
 
 
@@ -105,7 +103,7 @@ def sigmoid_focal_loss_grad(
     >>> sigmoid_focal_loss_grad([0.0, 20.0], [1, 1], reduction="none")
     array([-7.45716988e-02, -6.56738303e-27])
     """
-    y = _probabilities(target, logits)
+    y = fractions(target, logits)
     count = divisor(reduction, size(logits, axis))
     return _focal(logits, y, alpha, gamma, count, "grad")[1]
 
@@ -120,7 +118,7 @@ def _sigmoid_focal_loss_both(
     reduction: str = "mean",
     axis: Any = None,
 ) -> tuple[Any, Any]:
-    y = _probabilities(target, logits)
+    y = fractions(target, logits)
     count = divisor(reduction, size(logits, axis))
     loss, grad = _focal(logits, y, alpha, gamma, count, "both")
     return reduced(loss, reduction, axis), grad
@@ -574,7 +572,7 @@ def _overlap(x: Any, target: Any, smooth: float, axes: tuple[int, ...]) -> tuple
     """
     if not 0 <= smooth < math.inf:
         raise ValueError(f"smooth must be a finite number that is not negative; got {smooth!r}")
-    y = _probabilities(target, x)
+    y = fractions(target, x)
     p, q = sigmoid.inner(x), sigmoid.inner(-x)
     missed = total(p * (1 - y) + q * y, axes[1:], True)
     return y, missed, 2 * total(p * y, axes[1:], True) + smooth
@@ -593,18 +591,3 @@ def _dice_gradient(
     both = missed + common
     slope = ((1 - y) * common - y * (common + 2 * missed)) / both / both
     return slope * sigmoid_grad.inner(x) / divisor(reduction, x.shape[axes[0]])
-
-
-def _probabilities(target: Any, logits: Any) -> Any:
-    """Return the targets of two classes like the logits, once they are checked."""
-    y = as_float(target, "target")[0]
-    shape, wanted = tuple(y.shape), tuple(logits.shape)
-    if shape != wanted[len(wanted) - len(shape) :]:
-        raise ValueError(
-            f"target must have the shape of logits, but for leading axes; got {shape} for {wanted}"
-        )
-    if inspectable(y) and math.prod(shape):
-        low, high = float(smallest(y, None)), float(largest(y, None))
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"target must hold numbers from 0 to 1; got {low} to {high}")
-    return like(y, logits)

@@ -7,12 +7,10 @@ from typing import Any
 
 from companion.backend import (
     _cast,
-    as_float,
     check_shape,
     entries,
     inspectable,
     largest,
-    like,
     namespace,
     pick,
     positive,
@@ -21,7 +19,7 @@ from companion.backend import (
     total,
     vectorwise,
 )
-from companion.losses.base import divisor, labels, pair, reduced, size
+from companion.losses.base import divisor, labels, matched, pair, reduced, size
 from companion.losses.classification import cross_entropy, cross_entropy_grad
 
 
@@ -176,15 +174,10 @@ pair(hinge_loss, hinge_loss_grad)
 
 def _signs(target: Any, scores: Any) -> Any:
     """Return the targets as numbers like the scores, once they are checked."""
-    target = as_float(target, "target")[0]
-    shape, wanted = tuple(scores.shape), tuple(target.shape)
-    if wanted != shape[len(shape) - len(wanted) :]:
-        raise ValueError(
-            f"target must have the shape of scores, but for leading axes; got {wanted} for {shape}"
-        )
+    target = matched(target, scores)
     if inspectable(target) and not bool(namespace(target).all(abs(target) == 1)):
         raise ValueError("target must hold -1 and 1 only")
-    return like(target, scores)
+    return target
 
 
 @vectorwise("x", "weight")
