@@ -27,7 +27,7 @@ class Pair(NamedTuple):
     shared: Any  # sides of the intersection
     own_only: Any  # what of `own` the second does not cover
     other_only: Any  # and the reverse
-    gap: Any  # between the two, 0 where they overlap
+    gap: Any  # between the two, 0 where they overlap; for GIoU alone
     hull: Any  # sides of the enclosing box
     moved: Any  # twice the way from the centre of the second to that of the first
 
@@ -84,7 +84,6 @@ def evaluate(
             inside, outside = inside + more_inside, outside + more_outside
     elif kind != "iou":
         penalty, more_outside, centre = _distance(p, slopes)
-        aspect = None
         if kind == "ciou":
             aspect, side, kept = _aspect(p, rest, slopes, alpha_gradient)
             penalty = penalty + aspect
@@ -129,7 +128,11 @@ def _iou(p: Pair, meeting: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _corners(p: Pair, meeting: Any) -> tuple[Any, Any, Any]:
-    """Return what of the enclosing box neither covers, as its part, and the two slopes."""
+    """Return what of the enclosing box neither covers, as its part, and the two slopes.
+
+    Where the boxes overlap these are the corners, what only one reaches along x times what only
+    the other reaches along y. With a gap there are its strips too.
+    """
     xp = namespace(p.own)
     crossed = p.other_only * xp.flip(p.own_only, axis=0)
     (a, b), (width, height), (gap_x, gap_y) = xy(crossed), xy(p.hull), xy(p.gap)
