@@ -356,6 +356,8 @@ def _smoothed(q: Any, k: int, epsilon: float, over: str) -> Any:
         raise ValueError(f"label smoothing must be 0 to 1; got {epsilon!r}")
     if over not in ("all", "others"):
         raise ValueError(f"over must be 'all' or 'others'; got {over!r}")
+    if over == "others" and k < 2:
+        raise ValueError(f"num_classes must be at least 2 for over='others'; got {k}")
     if epsilon == 0:
         return q
     return (1 - epsilon) * q + (epsilon / k if over == "all" else epsilon * (1 - q) / (k - 1))

@@ -246,6 +246,7 @@ def ce(*args, **options):
         (ce([[0, 0]], [0], label_smoothing=-0.1), ValueError, "smoothing must be 0 to 1; got -0.1"),
         (lambda: smooth_labels([0], 2, 2.0), ValueError, "smoothing must be 0 to 1; got 2.0"),
         (lambda: smooth_labels([0], 2, over="k"), ValueError, "'all' or 'others'; got 'k'"),
+        (lambda: smooth_labels([0], 1, over="others"), ValueError, "at least 2 .*; got 1"),
         (lambda: smooth_labels([2], 2), ValueError, "labels 0 to 1; got 2"),
         (lambda: smooth_labels([[0.5, 0.5]], 3), ValueError, "3 probabilities a sample; got 2"),
         (lambda: z_loss([[0, 0]], [2]), ValueError, "labels 0 to 1; got 2"),
