@@ -1,9 +1,9 @@
-"""``make bench``: the import, activations, trainings and boxes against torch, and single passes."""
+"""``make bench``: the import; activations, trainings and losses against torch; single passes."""
 
-from benchmarks import activations, boxes, imports, passes, training
+from benchmarks import activations, imports, losses, passes, training
 
 imports.main()
 activations.main()
 training.main()
-boxes.main()
+losses.main()
 passes.main()

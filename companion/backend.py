@@ -323,25 +323,27 @@ def _in_blocks(formula: Any, x: Any, args: Any, kwargs: Any) -> Any:
     return out
 
 
-def by_rows(formula: Any, x: Any, *others: Any) -> Any:
+def by_rows(formula: Any, x: Any, *others: Any, axes: int = 1) -> Any:
     """Call a formula, whose results are a tuple, on blocks of rows of a large NumPy array.
 
-    `x` has shape ``(..., n, k)``. Arrays with as many axes are cut along with it, arrays with fewer
-    belong to its rows, and what is no array goes to each block as it is. Blocks are larger than
-    elsewhere, since there are some thirty calls to each.
+    The last `axes` axes of x make a row: 1 for ``(..., n, k)``, 0 for what is elementwise. Arrays
+    with as many axes as x are cut along with it, arrays with fewer belong to its rows, and what is
+    no array goes to each block as it is.
     """
-    if type(x) is not np.ndarray or x.size <= 4 * BLOCK:
+    # blocks of rows are larger than elsewhere, since there are some thirty calls to each
+    limit = 4 * BLOCK if axes else BLOCK // 2
+    if type(x) is not np.ndarray or x.size <= limit:
         return formula(x, *others)
-    rows, k = x.shape[:-1], x.shape[-1]
-    flat: list[Any] = [x.reshape(-1, k)]
+    rows, core = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
+    flat: list[Any] = [x.reshape(-1, *core)]
     for a in others:
         if not hasattr(a, "dtype"):
             flat.append(a)
-        elif a.ndim == x.ndim:
-            flat.append(np.broadcast_to(a, x.shape).reshape(-1, k))
+        elif axes and a.ndim == x.ndim:
+            flat.append(np.broadcast_to(a, x.shape).reshape(-1, *core))
         else:
             flat.append(np.broadcast_to(a, rows).reshape(-1))
-    n, size = len(flat[0]), max(1, 4 * BLOCK // k)
+    n, size = len(flat[0]), max(1, limit // math.prod(core))
     whole: list[Any] = []
     for i in range(0, n, size):
         found = formula(*[a[i : i + size] if hasattr(a, "dtype") else a for a in flat])

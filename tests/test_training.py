@@ -847,7 +847,7 @@ MISTAKES = {
         "1 / count",
         check_accumulation,
     ),
-    "labels that count alike": ("_parts", "share if weigh", "1 / count if weigh", check_shares),
+    "labels that count alike": ("_parts", "like(share,", "like(1 / count,", check_shares),
     "ignored labels that count": (
         "_parts",
         "own = weigh and weigh(y)",

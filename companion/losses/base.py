@@ -9,7 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from companion.backend import as_float, inspectable, largest, namespace, smallest, total
+from companion.backend import (
+    _cast,
+    as_float,
+    inspectable,
+    largest,
+    namespace,
+    smallest,
+    to_numpy,
+    total,
+)
+
+#: How far the probabilities of a sample may add up to something else than 1: bfloat16 has 8 bits.
+TOLERANCE = 1e-2
 
 #: loss -> its gradient, both in one pass, and the weights of a mean
 _PAIRS: dict[Any, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {}
@@ -115,16 +127,49 @@ def difference(prediction: Any, target: Any) -> Any:
     return prediction - matched(target, prediction)
 
 
-def matched(target: Any, prediction: Any) -> Any:
+def matched(target: Any, prediction: Any, names: tuple[str, str] = ("target", "prediction")) -> Any:
     """Return the target in dtype and on device of the prediction, once its shape is checked."""
-    target = as_float(target, "target")[0]
+    target = as_float(target, names[0])[0]
     shape, wanted = tuple(prediction.shape), tuple(target.shape)
     if wanted != shape[len(shape) - len(wanted) :]:
         raise ValueError(
-            f"target must have the shape of prediction, but for leading axes; "
+            f"{names[0]} must have the shape of {names[1]}, but for leading axes; "
             f"got {wanted} for {shape}"
         )
+    if namespace(target) is namespace(prediction):  # asarray would cut the autograd graph
+        return _cast(target, prediction.dtype)
     return namespace(prediction).asarray(target, dtype=prediction.dtype, device=prediction.device)
+
+
+def fractions(target: Any, prediction: Any) -> Any:
+    """Return the target in the same way, once it is seen to hold numbers from 0 to 1."""
+    target = matched(target, prediction)
+    if inspectable(target) and math.prod(target.shape):
+        low, high = _number(smallest(target, None)), _number(largest(target, None))
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"target must hold numbers from 0 to 1; got {low} to {high}")
+    return target
+
+
+def distribution(p: Any, axis: Any, name: str) -> Any:
+    """Return p, once it is seen to hold probabilities that sum to one along `axis`."""
+    if inspectable(p) and math.prod(p.shape):
+        if not (low := _number(smallest(p, None))) >= 0:
+            raise ValueError(f"{name} must hold probabilities, 0 or more; got {low}")
+        sums_to_one(total(p, axis), name, "probabilities")
+    return p
+
+
+def sums_to_one(sums: Any, name: str, what: str) -> None:
+    """Say so if one of the sums is not 1."""
+    low, high = _number(smallest(sums, None)), _number(largest(sums, None))
+    worst = low if 1 - low > high - 1 else high
+    if not abs(worst - 1) <= TOLERANCE:
+        raise ValueError(f"{name} must hold {what} that sum to 1; got a sum of {worst:.6g}")
+
+
+def _number(x: Any) -> float:
+    return float(to_numpy(x))  # torch warns where a gradient would be lost
 
 
 def reduced(loss: Any, reduction: str, axis: Any, count: Any = None) -> Any:

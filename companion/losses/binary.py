@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from companion.activations.smooth import softplus
-from companion.activations.squashing import sigmoid
-from companion.backend import as_float, inspectable, largest, namespace, smallest, vectorwise
-from companion.losses.base import divisor, matched, pair, reduced, size
+from companion.backend import (
+    as_float,
+    by_rows,
+    inspectable,
+    namespace,
+    smallest,
+    vectorwise,
+)
+from companion.losses.base import divisor, fractions, pair, reduced, size
 
 
 @vectorwise("logits")
@@ -22,7 +26,7 @@ def binary_cross_entropy_with_logits(
 ) -> Any:
     r"""Cross-entropy of yes or no, :math:`-c\,y\log\sigma(z)-(1-y)\log\sigma(-z)`, elementwise.
 
-    As :math:`c\,y\,\mathrm{softplus}(-z)+(1-y)\,\mathrm{softplus}(z)`, two terms that are never
+    As :math:`c\,y\,\mathrm{softplus}(-z)+(1-y)\,\mathrm{softplus}(z)`, terms that are never
     negative: torch's :math:`(1-y)z+\dots` cancels for a sure and right answer, and is 0 in
     float32 for a target of 0 at a logit of -17.
 
@@ -54,8 +58,8 @@ def binary_cross_entropy_with_logits(
     >>> binary_cross_entropy_with_logits([-40.0, 2.0], [0, 1], reduction="none")
     array([4.24835426e-18, 1.26928011e-01])
     """
-    yes, no = _sides(logits, target, pos_weight)
-    return _bce(logits, yes, no, reduction, axis)
+    loss, _ = by_rows(_bce, logits, *_sides(logits, target, pos_weight), 1, "value", axes=0)
+    return reduced(loss, reduction, axis)
 
 
 @vectorwise("logits")
@@ -76,8 +80,8 @@ def binary_cross_entropy_with_logits_grad(
     >>> binary_cross_entropy_with_logits_grad([-40.0, 40.0], [0, 1], reduction="sum")
     array([ 4.24835426e-18, -4.24835426e-18])
     """
-    yes, no = _sides(logits, target, pos_weight)
-    return _bce_grad(logits, yes, no, reduction, axis)
+    count = divisor(reduction, size(logits, axis))
+    return by_rows(_bce, logits, *_sides(logits, target, pos_weight), count, "grad", axes=0)[1]
 
 
 @vectorwise("logits")
@@ -89,18 +93,15 @@ def _bce_both(
     reduction: str = "mean",
     axis: Any = None,
 ) -> tuple[Any, Any]:
-    yes, no = _sides(logits, target, pos_weight)
-    found = _bce(logits, yes, no, reduction, axis)
-    return found, _bce_grad(logits, yes, no, reduction, axis)
+    count = divisor(reduction, size(logits, axis))
+    sides = _sides(logits, target, pos_weight)
+    loss, grad = by_rows(_bce, logits, *sides, count, "both", axes=0)
+    return reduced(loss, reduction, axis), grad
 
 
 def _sides(logits: Any, target: Any, pos_weight: Any) -> tuple[Any, Any]:
     """Return the weights of the answers yes and no, once they are checked."""
-    target = matched(target, logits)
-    if inspectable(target) and math.prod(target.shape):
-        low, high = float(smallest(target, None)), float(largest(target, None))
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"target must hold numbers 0 to 1; got {low} to {high}")
+    target = fractions(target, logits)
     if pos_weight is None:
         return target, 1 - target
     pos_weight = as_float(pos_weight, "pos_weight")[0]
@@ -118,23 +119,26 @@ def _sides(logits: Any, target: Any, pos_weight: Any) -> tuple[Any, Any]:
     return weight * target, 1 - target
 
 
-def _bce(logits: Any, yes: Any, no: Any, reduction: str, axis: Any) -> Any:
-    # an infinite loss with a weight of 0 is no loss
-    up, down = softplus.inner(logits), softplus.inner(-logits)
-    xp = namespace(logits)
-    up = xp.where(no == 0, xp.zeros_like(up), no * up)
-    down = xp.where(yes == 0, xp.zeros_like(down), yes * down)
-    return reduced(up + down, reduction, axis)
-
-
-def _bce_grad(logits: Any, yes: Any, no: Any, reduction: str, axis: Any) -> Any:
-    xp = namespace(logits)
-    down = sigmoid.inner(-logits)
-    far = no * sigmoid.inner(logits) - yes * down
-    # near 0 the two may nearly cancel, as for a target of 1/2
-    near = down * (no * xp.expm1(logits) + (no - yes))
-    grad = xp.where(xp.abs(logits) < 1, near, far)
-    return grad / divisor(reduction, size(logits, axis))
+def _bce(x: Any, yes: Any, no: Any, count: int, wanted: str) -> tuple[Any, Any]:
+    """Return the losses and their gradient over `count`; None for what is not wanted."""
+    # without `where`, which takes as long as two logarithms
+    xp, big = namespace(x), float(namespace(x).finfo(x.dtype).max)
+    up = xp.astype(x >= 0, x.dtype)
+    down = 1 - up
+    s = up - down
+    a = s * x  # |x|, with the derivative 1 at 0: that of abs would be 0
+    against, for_it = no * up + yes * down, yes * up + no * down
+    t = xp.exp(-a)
+    loss = grad = None
+    if wanted != "grad":
+        # an infinite loss with a weight of 0 is no loss: a is cut at 0, else at infinity
+        linear = against * xp.minimum(a, against * big * big)
+        loss = linear + (yes + no) * xp.log1p(t)
+    if wanted != "value":
+        # against - for_it t, where neither a small t nor equal weights cancel
+        grad = (against - for_it) * t - against * xp.expm1(-a)
+        grad = s * grad / ((1 + t) * count)
+    return loss, grad
 
 
 pair(binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_grad, _bce_both)

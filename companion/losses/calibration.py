@@ -18,8 +18,7 @@ from companion.backend import (
     total,
     vectorwise,
 )
-from companion.losses.base import divisor, labels, pair, reduced
-from companion.losses.information import distribution
+from companion.losses.base import distribution, divisor, labels, pair, reduced
 
 
 @vectorwise("probabilities")
@@ -235,34 +234,36 @@ def fit_temperature(logits: Any, target: Any) -> Any:
     own = pick(logits, entries(logits, labels(target, logits)))
     if not bool(xp.all(xp.isfinite(logits))):
         raise ValueError("logits must be finite; got nan or inf")
-    margins = logits - own[..., None]
+    margins = logits - own[..., None]  # z_j - z_t, which changes no slope
     scale = largest(xp.abs(margins), (-1, -2), True)
     margins = margins / xp.where(scale > 0, scale, xp.ones_like(scale))
-
-    def slopes(beta: Any) -> tuple[Any, Any]:
-        p = _softmax(beta[..., None, None] * margins, -1, 1.0, exact=False)
-        mean = total(p * margins, -1, True)
-        spread = p * (margins - mean) ** 2
-        return xp.mean(mean[..., 0], axis=-1), xp.mean(total(spread), axis=-1)
-
-    low = xp.zeros_like(own[..., 0])
-    high = low + 1
     perfect = largest(margins, (-1, -2)) <= 0
-    hopeless = slopes(low)[0] >= 0
+    low = xp.zeros_like(own[..., 0])
+    hopeless = _slopes(low, margins)[0] >= 0
     settled = perfect | hopeless
-    while bool(xp.any(short := ~settled & (slopes(high)[0] < 0))):
+
+    high = low + 1
+    while bool(xp.any(short := ~settled & (_slopes(high, margins)[0] < 0))):
         high = xp.where(short, 2 * high, high)
     beta, tolerance = high, 4 * float(xp.finfo(logits.dtype).eps)
-    while bool(xp.any(~settled)):
-        slope, bend = slopes(beta)
+    while not bool(xp.all(settled)):
+        slope, bend = _slopes(beta, margins)
         high, low = xp.where(slope > 0, beta, high), xp.where(slope > 0, low, beta)
         step = beta - slope / bend
         step = xp.where((step >= low) & (step <= high), step, (low + high) / 2)
         settled = settled | (xp.abs(step - beta) <= tolerance * beta)
         beta = step
-    found = scale[..., 0, 0] / beta
-    found = xp.where(perfect, xp.zeros_like(found), found)
+    found = xp.where(perfect, xp.zeros_like(beta), scale[..., 0, 0] / beta)
     return xp.where(hopeless, xp.full_like(found, math.inf), found)
+
+
+def _slopes(beta: Any, margins: Any) -> tuple[Any, Any]:
+    """Return the derivative of the loss in beta, and the second."""
+    xp = namespace(beta)
+    p = _softmax(beta[..., None, None] * margins, -1, 1.0, exact=False)
+    mean = total(p * margins, -1, True)
+    spread = total(p * (margins - mean) ** 2)
+    return xp.mean(mean[..., 0], axis=-1), xp.mean(spread, axis=-1)
 
 
 pair(brier_score, brier_score_grad)

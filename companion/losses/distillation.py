@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from companion.activations.groups import _exponentials, _log_softmax, _softmax
-from companion.backend import (
-    as_float,
-    entries,
-    is_torch,
-    like,
-    namespace,
-    pick,
-    positive,
-    total,
-    vectorwise,
-    widen,
-)
-from companion.losses.base import divisor, pair, reduced
+from companion.backend import positive, vectorwise
+from companion.losses.base import divisor, matched, pair, reduced, value_and_grad
 from companion.losses.classification import cross_entropy, cross_entropy_grad
+from companion.losses.information import kl_div_with_logits, kl_div_with_logits_grad
 
 
 @vectorwise("student_logits")
@@ -40,10 +28,8 @@ def distillation_loss(
     entropy of :math:`q^{(T)}` and has the same gradient; the factor :math:`T^2` keeps that gradient
     in size when T changes.
 
-    The divergence is a sum of terms that are all positive,
-    :math:`\log(1+\sum_jq_j(e^{w_j}-1-w_j))` with w the difference of the logits less its mean
-    under q: its digits survive where student and teacher nearly agree, and the difference of two
-    logarithms may come out negative.
+    The divergence is that of :func:`~companion.losses.kl_div_with_logits`, whose digits survive
+    where student and teacher nearly agree.
 
     Parameters
     ----------
@@ -76,11 +62,14 @@ def distillation_loss(
 
     Examples
     --------
-    >>> distillation_loss([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
-    np.float64(9.830596665102684e-20)
+    >>> loss = distillation_loss([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
+    >>> print(f"{loss:.4e}")
+    9.8306e-20
     """
-    divergence, _, _ = _divergence(student_logits, teacher_logits, temperature)
-    return _sum(student_logits, target, divergence, temperature, alpha, reduction)
+    z, v = _softened(student_logits, teacher_logits, temperature, alpha)
+    hard = cross_entropy(student_logits, target, reduction="none")
+    soft = temperature**2 * kl_div_with_logits(z, v, reduction="none")
+    return reduced(alpha * hard + (1 - alpha) * soft, reduction, -1)
 
 
 @vectorwise("student_logits")
@@ -95,16 +84,18 @@ def distillation_loss_grad(
 ) -> Any:
     r"""Derivative of :func:`distillation_loss` in the student's logits.
 
-    :math:`\alpha(p-e_t)+(1-\alpha)\,T(p^{(T)}-q^{(T)})`, over n for the mean, where the difference
-    of two probabilities that nearly agree is :math:`q_j(e^{w_j-D}-1)`, D the divergence.
+    :math:`\alpha(p-e_t)+(1-\alpha)\,T(p^{(T)}-q^{(T)})`, over n for the mean.
 
     Examples
     --------
     >>> distillation_loss_grad([[1.0, 0.0]], [[1.0, 1e-9]], [0], temperature=1.0, alpha=0.0)
     array([[ 1.96611933e-10, -1.96611933e-10]])
     """
-    parts = _divergence(student_logits, teacher_logits, temperature)
-    return _slope(student_logits, target, parts, temperature, alpha, reduction)
+    z, v = _softened(student_logits, teacher_logits, temperature, alpha)
+    hard = cross_entropy_grad(student_logits, target, reduction="none")
+    soft = temperature * kl_div_with_logits_grad(z, v, reduction="none")
+    grad = alpha * hard + (1 - alpha) * soft
+    return grad / divisor(reduction, student_logits.shape[-2])
 
 
 @vectorwise("student_logits")
@@ -117,79 +108,21 @@ def _distillation_loss_both(
     alpha: float,
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
-    parts = _divergence(student_logits, teacher_logits, temperature)
-    return (
-        _sum(student_logits, target, parts[0], temperature, alpha, reduction),
-        _slope(student_logits, target, parts, temperature, alpha, reduction),
-    )
+    z, v = _softened(student_logits, teacher_logits, temperature, alpha)
+    hard, hard_grad = value_and_grad(cross_entropy)(student_logits, target, reduction="none")
+    soft, soft_grad = value_and_grad(kl_div_with_logits)(z, v, reduction="none")
+    value = alpha * hard + (1 - alpha) * (temperature**2 * soft)
+    grad = alpha * hard_grad + (1 - alpha) * (temperature * soft_grad)
+    return reduced(value, reduction, -1), grad / divisor(reduction, student_logits.shape[-2])
 
 
 pair(distillation_loss, distillation_loss_grad, _distillation_loss_both)
 
 
-def _sum(z: Any, target: Any, divergence: Any, temperature: float, alpha: float, how: str) -> Any:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
-    hard = cross_entropy(z, target, reduction="none")
-    return reduced(alpha * hard + (1 - alpha) * temperature**2 * divergence, how, -1)
-
-
-def _slope(z: Any, target: Any, parts: Any, temperature: float, alpha: float, how: str) -> Any:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
-    divergence, q, w = parts
-    xp = namespace(q)
-    w = w - divergence[..., None]
-    near = (abs(w) < 1) & (q > 0)
-    p = _softmax(z, -1, temperature)
-    soft = xp.where(near, q * xp.expm1(xp.where(near, w, xp.zeros_like(w))), p - q)
-    hard = cross_entropy_grad(z, target, reduction="none")
-    both = alpha * hard + (1 - alpha) * temperature * soft
-    return both / divisor(how, z.shape[-2])
-
-
-def _divergence(z: Any, teacher: Any, temperature: float) -> tuple[Any, Any, Any]:
-    """Return the divergence of the student's softmax from the teacher's, the latter, and w."""
+def _softened(student: Any, teacher: Any, temperature: float, alpha: float) -> tuple[Any, Any]:
+    """Return both logits over the temperature, once everything is checked."""
     positive(temperature, "temperature")
-    v = like(as_float(teacher, "teacher_logits")[0], z)
-    if tuple(v.shape) != tuple(z.shape)[z.ndim - v.ndim :]:
-        raise ValueError(
-            f"teacher_logits must have the shape of student_logits, but for leading axes; "
-            f"got {tuple(v.shape)} for {tuple(z.shape)}"
-        )
-    xp = namespace(z)
-    z, v = widen(z), xp.broadcast_to(widen(v), z.shape)
-    q, log_q = _softmax(v, -1, temperature), _log(v, temperature)
-    known = q > 0  # the others take no part, and may be infinite
-    # z - v with its rounding error, counted from the teacher's first choice, where q is largest
-    d = z - xp.where(known, v, xp.zeros_like(v))
-    b = d - z
-    e = (z - (d - b)) - (v + b)
-    e = xp.where(xp.isfinite(e), e, xp.zeros_like(e))
-    top = entries(q, xp.argmax(v, axis=-1))
-    w = (d - pick(d, top)[..., None]) + (e - pick(e, top)[..., None])
-    w = xp.where(known, w, xp.zeros_like(w)) / temperature
-    center = total(q * w, -1, True)
-    w = w - center
-    # e^w - 1 - w, times q: from its series where the terms cancel
-    small = abs(w) < 1
-    s = xp.where(small, w, xp.zeros_like(w))
-    series = xp.ones_like(s)
-    for n in range(19, 2, -1):
-        series = 1 + s / n * series
-    # q e^w, where q itself may be 0
-    power = (z - pick(z, top)[..., None]) / temperature + (pick(log_q, top)[..., None] - center)
-    far = xp.where(power < 2, power, xp.full_like(power, 2.0))
-    terms = xp.where(
-        small & known, q * (s * s / 2) * series, xp.exp(far) - xp.where(known, q * (1 + w), q)
-    )
-    spread = total(terms)
-    # where they are far apart, the definition: little cancels in it
-    log_p = _log(z, temperature)
-    apart = total(xp.where(known, q * (xp.where(known, log_q, log_p) - log_p), q))
-    is_near = spread < math.e - 1
-    return xp.where(is_near, xp.log1p(xp.where(is_near, spread, q[..., 0] * 0)), apart), q, w
-
-
-def _log(x: Any, temperature: float) -> Any:
-    return _log_softmax(*_exponentials(x, -1, temperature, exact=not is_torch(x)), -1)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}")
+    teacher = matched(teacher, student, ("teacher_logits", "student_logits"))
+    return student / temperature, teacher / temperature

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from companion.activations.squashing import sigmoid, sigmoid_grad
 from companion.backend import (
     as_float,
     axis_index,
+    by_rows,
     clip,
     inspectable,
-    largest,
     like,
     namespace,
     replaced,
     reshape,
-    smallest,
     total,
     vectorwise,
     widen,
 )
-from companion.losses.base import divisor, labels, pair, reduced, size, value_and_grad
+from companion.losses.base import divisor, fractions, labels, pair, reduced, size, value_and_grad
 from companion.losses.classification import cross_entropy, cross_entropy_grad, odds
-
-#: Elements in one block: a formula with some twenty temporaries leaves the cache sooner.
-FOCAL_BLOCK = 1 << 14
 
 
 @vectorwise("logits")
@@ -86,8 +79,8 @@ def sigmoid_focal_loss(
     >>> sigmoid_focal_loss([0.0, 20.0], [1, 1], reduction="none")
     array([4.33216988e-02, 2.18912768e-27])
     """
-    y = _probabilities(target, logits)
-    return reduced(_elementwise(_focal, logits, y, alpha, gamma, 1), reduction, axis)
+    y = fractions(target, logits)
+    return reduced(_focal(logits, y, alpha, gamma, 1, "value")[0], reduction, axis)
 
 
 @vectorwise("logits")
@@ -110,9 +103,9 @@ def sigmoid_focal_loss_grad(
     >>> sigmoid_focal_loss_grad([0.0, 20.0], [1, 1], reduction="none")
     array([-7.45716988e-02, -6.56738303e-27])
     """
-    y = _probabilities(target, logits)
+    y = fractions(target, logits)
     count = divisor(reduction, size(logits, axis))
-    return _elementwise(_focal_slope, logits, y, alpha, gamma, count)
+    return _focal(logits, y, alpha, gamma, count, "grad")[1]
 
 
 @vectorwise("logits")
@@ -125,33 +118,23 @@ def _sigmoid_focal_loss_both(
     reduction: str = "mean",
     axis: Any = None,
 ) -> tuple[Any, Any]:
-    y = _probabilities(target, logits)
+    y = fractions(target, logits)
     count = divisor(reduction, size(logits, axis))
-    loss, slope = _elementwise(_focal_both, logits, y, alpha, gamma, count)
-    return reduced(loss, reduction, axis), slope
+    loss, grad = _focal(logits, y, alpha, gamma, count, "both")
+    return reduced(loss, reduction, axis), grad
 
 
 pair(sigmoid_focal_loss, sigmoid_focal_loss_grad, _sigmoid_focal_loss_both)
 
 
-def _elementwise(
-    formula: Callable[..., Any], x: Any, y: Any, alpha: float | None, gamma: float, count: int
-) -> Any:
-    """Evaluate a formula, large NumPy arrays in blocks that stay in the cache."""
+def _focal(
+    x: Any, y: Any, alpha: float | None, gamma: float, count: int, wanted: str
+) -> tuple[Any, Any]:
+    """Return the losses and their gradient over `count`; None for what is not wanted."""
     alpha = None if alpha == -1 else alpha
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1, or -1 or None for no weights; got {alpha!r}")
-    options = alpha, _exponent(gamma), count
-    if namespace(x) is not np or x.size <= FOCAL_BLOCK:
-        return formula(x, y, *options)
-    xs, ys = x.reshape(-1), np.broadcast_to(y, x.shape).reshape(-1)
-    found = [np.empty(x.shape, x.dtype) for _ in range(1 + (formula is _focal_both))]
-    for i in range(0, x.size, FOCAL_BLOCK):
-        here = slice(i, i + FOCAL_BLOCK)
-        parts = formula(xs[here], ys[here], *options)
-        for whole, part in zip(found, parts if len(found) > 1 else (parts,), strict=True):
-            whole.reshape(-1)[here] = part
-    return tuple(found) if len(found) > 1 else found[0]
+    return by_rows(_focal_parts, x, y, alpha, _exponent(gamma), count, wanted, axes=0)
 
 
 def _exponent(gamma: float) -> float:
@@ -160,17 +143,12 @@ def _exponent(gamma: float) -> float:
     return gamma
 
 
-def _focal(x: Any, y: Any, alpha: float | None, gamma: float, count: int) -> Any:
-    return _focal_value(*_terms(x, y, alpha, gamma)[:2])
-
-
-def _focal_slope(x: Any, y: Any, alpha: float | None, gamma: float, count: int) -> Any:
-    return _focal_gradient(gamma, count, *_terms(x, y, alpha, gamma))
-
-
-def _focal_both(x: Any, y: Any, alpha: float | None, gamma: float, count: int) -> tuple[Any, Any]:
+def _focal_parts(
+    x: Any, y: Any, alpha: float | None, gamma: float, count: int, wanted: str
+) -> tuple[Any, Any]:
     terms = _terms(x, y, alpha, gamma)
-    return _focal_value(*terms[:2]), _focal_gradient(gamma, count, *terms)
+    loss = None if wanted == "grad" else _focal_value(*terms[:2])
+    return loss, None if wanted == "value" else _focal_gradient(gamma, count, *terms)
 
 
 def _terms(x: Any, y: Any, alpha: float | None, gamma: float) -> tuple[Any, ...]:
@@ -594,7 +572,7 @@ def _overlap(x: Any, target: Any, smooth: float, axes: tuple[int, ...]) -> tuple
     """
     if not 0 <= smooth < math.inf:
         raise ValueError(f"smooth must be a finite number that is not negative; got {smooth!r}")
-    y = _probabilities(target, x)
+    y = fractions(target, x)
     p, q = sigmoid.inner(x), sigmoid.inner(-x)
     missed = total(p * (1 - y) + q * y, axes[1:], True)
     return y, missed, 2 * total(p * y, axes[1:], True) + smooth
@@ -613,18 +591,3 @@ def _dice_gradient(
     both = missed + common
     slope = ((1 - y) * common - y * (common + 2 * missed)) / both / both
     return slope * sigmoid_grad.inner(x) / divisor(reduction, x.shape[axes[0]])
-
-
-def _probabilities(target: Any, logits: Any) -> Any:
-    """Return the targets of two classes like the logits, once they are checked."""
-    y = as_float(target, "target")[0]
-    shape, wanted = tuple(y.shape), tuple(logits.shape)
-    if shape != wanted[len(wanted) - len(shape) :]:
-        raise ValueError(
-            f"target must have the shape of logits, but for leading axes; got {shape} for {wanted}"
-        )
-    if inspectable(y) and math.prod(shape):
-        low, high = float(smallest(y, None)), float(largest(y, None))
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"target must hold numbers from 0 to 1; got {low} to {high}")
-    return like(y, logits)

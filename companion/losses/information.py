@@ -11,44 +11,30 @@ from typing import Any
 from companion.activations.groups import _exponentials
 from companion.backend import (
     _cast,
-    as_float,
     axis_index,
     check_shape,
     elementwise,
+    entries,
     inspectable,
     is_torch,
     largest,
     namespace,
+    pick,
     smallest,
     to_numpy,
     total,
     vectorwise,
     widen,
 )
-from companion.losses.base import divisor, labels, pair, reduced
-
-#: How far from 1 a total may be: k rounded probabilities in half precision add up to no better.
-TOLERANCE = 0.01
-
-
-def distribution(p: Any, axis: Any, name: str) -> Any:
-    """Return p, once it is seen to hold probabilities that sum to one along `axis`."""
-    if inspectable(p) and math.prod(p.shape):
-        if (low := _number(smallest(p, None))) < 0:
-            raise ValueError(f"{name} must hold probabilities, 0 or more; got {low}")
-        _sums_to_one(total(p, axis), name, "probabilities")
-    return p
-
-
-def _number(x: Any) -> float:
-    return float(to_numpy(x))  # torch warns where a gradient would be lost
-
-
-def _sums_to_one(sums: Any, name: str, what: str) -> None:
-    low, high = _number(smallest(sums, None)), _number(largest(sums, None))
-    worst = low if 1 - low > high - 1 else high
-    if abs(worst - 1) > TOLERANCE:
-        raise ValueError(f"{name} must hold {what} that sum to 1; got a sum of {worst:.6g}")
+from companion.losses.base import (
+    distribution,
+    divisor,
+    labels,
+    matched,
+    pair,
+    reduced,
+    sums_to_one,
+)
 
 
 @vectorwise("logits")
@@ -118,7 +104,7 @@ def self_information(p: Any) -> Any:
     [0.0, 1.0, 2.0]
     """
     if inspectable(p) and math.prod(p.shape):
-        low, high = _number(smallest(p, None)), _number(largest(p, None))
+        low, high = float(to_numpy(smallest(p, None))), float(to_numpy(largest(p, None)))
         if low < 0 or high > 1:
             raise ValueError(f"p must hold probabilities, 0 to 1; got {low} to {high}")
     return 0.0 - namespace(p).log(p)  # not -log(p), which is -0.0 for a certain event
@@ -258,9 +244,9 @@ def kl_div_grad(
 def _target(log_q: Any, target: Any, log_target: bool) -> tuple[Any, Any]:
     """Return p and log p, with a number in place of log 0, once both arguments are checked."""
     xp = namespace(log_q)
-    p = target = _beside(target, log_q, "log_q", "target")
+    p = target = _beside(target, log_q, ("target", "log_q"))
     if inspectable(log_q) and math.prod(log_q.shape):
-        _sums_to_one(total(xp.exp(log_q)), "log_q", "logarithms of probabilities")
+        sums_to_one(total(xp.exp(log_q)), "log_q", "logarithms of probabilities")
     if log_target:
         p = xp.exp(target)
         log_p = xp.where(p > 0, target, xp.zeros_like(p))
@@ -269,18 +255,12 @@ def _target(log_q: Any, target: Any, log_target: bool) -> tuple[Any, Any]:
     return distribution(p, -1, "target"), log_p
 
 
-def _beside(target: Any, prediction: Any, name: str, target_name: str) -> Any:
-    """Return the target in the library and dtype of the prediction, once the shapes are checked."""
-    target = as_float(target, target_name)[0]
-    shape, wanted = tuple(prediction.shape), tuple(target.shape)
-    if len(wanted) < 2 or wanted != shape[len(shape) - len(wanted) :]:
+def _beside(target: Any, prediction: Any, names: tuple[str, str]) -> Any:
+    if prediction.ndim < 2:
         raise ValueError(
-            f"{name} and {target_name} must have the shape (..., n, k), but for leading axes; "
-            f"got {shape} and {wanted}"
+            f"{names[1]} must have the shape (..., n, k); got {tuple(prediction.shape)}"
         )
-    if namespace(target) is namespace(prediction):  # asarray would cut the autograd graph
-        return _cast(target, prediction.dtype)
-    return namespace(prediction).asarray(target, dtype=prediction.dtype, device=prediction.device)
+    return matched(target, prediction, names)
 
 
 @vectorwise("logits")
@@ -352,23 +332,34 @@ def _kl_div_with_logits_both(
 
 
 def _compared(logits: Any, target_logits: Any) -> tuple[Any, Any, Any]:
-    """Return the softmaxes p of the target and q, and log(p/q)."""
-    target = _beside(target_logits, logits, "logits", "target_logits")
+    """Return the softmaxes p of the target and q, and log(p/q).
+
+    With r the entry where p q is largest and u = log(p/q) - log(p_r/q_r), a difference of logits,
+    q sums to 1 where p_r/q_r is the sum of p exp(-u). As 1 plus what the other entries change it
+    keeps its digits, be p and q nearly equal, nearly certain or both.
+    """
+    target = _beside(target_logits, logits, ("target_logits", "logits"))
     z, t = widen(logits), widen(target)
-    exact = not is_torch(z)
-    q, p = (_exponentials(x, -1, 1.0, exact)[2] for x in (z, t))
+    xp = namespace(z)
+    t = xp.broadcast_to(t, z.shape)
+    (a, _, q), (b, _, p) = (_exponentials(x, -1, 1.0, exact=not is_torch(z)) for x in (z, t))
     sum_q, sum_p = total(q, -1, True), total(p, -1, True)
     q, p = q / sum_q, p / sum_p
-    xp = namespace(z)
+    at = entries(z, xp.argmax(a + b, axis=-1))
+
     d = t - z
-    b = d - t
-    e = (t - (d - b)) - (z + b)  # the rounding error of d (Knuth's two-sum)
+    back = d - t
+    e = (t - (d - back)) - (z + back)  # the rounding error of d (Knuth's two-sum)
     e = xp.where(xp.isfinite(e), e, xp.zeros_like(e))
-    shift = largest(t, -1, True) - largest(z, -1, True)
-    log_ratio = (d - shift) + e - xp.log(sum_p / sum_q)
-    # The constant has the rounding errors of two logarithms of sums, which may be larger than the
-    # differences of the logits; that q sums to 1 gives it anew.
-    return p, q, log_ratio + xp.log1p(total(_gap(p, q, log_ratio), -1, True))
+    a_r, b_r, q_r, p_r, d_r, e_r = (pick(x, at)[..., None] for x in (a, b, q, p, d, e))
+    u = (d - xp.where(xp.isfinite(d_r), d_r, xp.zeros_like(d_r))) + (e - e_r)
+
+    close = (q_r > p_r / 8) & (p_r > q_r / 8)
+    ratio = p_r / xp.where(close, q_r, xp.ones_like(q_r))
+    near, half = _near(p, u)
+    change = total(xp.where(near, p * xp.expm1(-2 * half), q * ratio - p), -1, True)
+    own = xp.log1p(xp.where(close, change, xp.zeros_like(change)))
+    return p, q, u + xp.where(close, own, (b_r - a_r) + xp.log(sum_q / sum_p))
 
 
 def _near(p: Any, log_ratio: Any) -> tuple[Any, Any]:

@@ -7,12 +7,10 @@ from typing import Any
 
 from companion.backend import (
     _cast,
-    as_float,
     check_shape,
     entries,
     inspectable,
     largest,
-    like,
     namespace,
     pick,
     positive,
@@ -21,7 +19,7 @@ from companion.backend import (
     total,
     vectorwise,
 )
-from companion.losses.base import divisor, labels, pair, reduced, size
+from companion.losses.base import divisor, labels, matched, pair, reduced, size
 from companion.losses.classification import cross_entropy, cross_entropy_grad
 
 
@@ -68,7 +66,8 @@ def multi_margin_loss(
     array([0.125])
     """
     missing, _ = _missing(logits, target, margin)
-    return reduced(total(_power(missing, p)) / logits.shape[-1], reduction, -1)
+    each = total(_power(missing, p)) / logits.shape[-1]
+    return reduced(each, reduction, -1)
 
 
 @vectorwise("logits")
@@ -86,7 +85,8 @@ def multi_margin_loss_grad(
     array([[-0.25,  0.  ,  0.25,  0.  ]])
     """
     missing, at = _missing(logits, target, margin)
-    grad = _power_slope(missing, p) / (logits.shape[-1] * divisor(reduction, logits.shape[-2]))
+    count = logits.shape[-1] * divisor(reduction, logits.shape[-2])
+    grad = _power_slope(missing, p) / count
     return replaced(grad, at, 0 - total(grad))
 
 
@@ -174,15 +174,10 @@ pair(hinge_loss, hinge_loss_grad)
 
 def _signs(target: Any, scores: Any) -> Any:
     """Return the targets as numbers like the scores, once they are checked."""
-    target = as_float(target, "target")[0]
-    shape, wanted = tuple(scores.shape), tuple(target.shape)
-    if wanted != shape[len(shape) - len(wanted) :]:
-        raise ValueError(
-            f"target must have the shape of scores, but for leading axes; got {wanted} for {shape}"
-        )
+    target = matched(target, scores)
     if inspectable(target) and not bool(namespace(target).all(abs(target) == 1)):
         raise ValueError("target must hold -1 and 1 only")
-    return like(target, scores)
+    return target
 
 
 @vectorwise("x", "weight")
@@ -199,8 +194,8 @@ def large_margin_logits(
        \tfrac{i\pi}m\le\theta\le\tfrac{(i+1)\pi}m.
 
     The loss is the cross-entropy of these; at test time there is no target, and the logits are
-    ``x @ weight``. :math:`\cos m\theta` is the Chebyshev polynomial :math:`T_m(\cos\theta)`, so
-    nothing is lost to an arccosine near 1.
+    ``x @ weight``. :math:`\cos m\theta` is the Chebyshev polynomial :math:`T_m(\cos\theta)`, which
+    has a derivative at 1, and a value where rounding has brought the cosine above.
 
     Parameters
     ----------
@@ -454,7 +449,8 @@ def info_nce(
     array([4.53988992e-05, 4.53988992e-05])
     """
     (q, _), (k, _) = _rows(queries, keys, normalize)
-    return cross_entropy(*_similarities(q, k, temperature), reduction=reduction)
+    s, own = _similarities(q, k, temperature)
+    return cross_entropy(s, own, reduction=reduction)
 
 
 @vectorwise("queries", "keys")
@@ -480,8 +476,8 @@ def info_nce_grad(
            [0.1345, 0.    ]])
     """
     (q, q_size), (k, k_size) = _rows(queries, keys, normalize)
-    weight = cross_entropy_grad(*_similarities(q, k, temperature), reduction=reduction)
-    weight = weight / temperature
+    s, own = _similarities(q, k, temperature)
+    weight = cross_entropy_grad(s, own, reduction=reduction) / temperature
     dq, dk = weight @ k, weight.mT @ q
     if normalize:
         dq = (dq - total(dq * q, -1, True) * q) / q_size

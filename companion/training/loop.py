@@ -241,7 +241,7 @@ def fit(
             if compile:  # numbers that change would be compiled anew each time
                 rule = replace(rule, lr=like(rule.lr, theta))
             order, xs, ys = next(batches)
-            parts = _parts(xs, ys, axis, accumulate * count, weigh)[own]
+            parts = _parts(xs, ys, axis, accumulate * count, weigh, theta)[own]
             noise = [None] * len(parts)
             if needs_noise:
                 noise = [
@@ -354,10 +354,8 @@ def _step_of(
                 state = net.advance(state, cache)
             own, dy = both(prediction, y, theta.ndim - 1)
             _, own_grad = net.backward(cache, dy, input_grad=False)
-            if hasattr(share, "dtype"):
+            if share is not None:
                 own, own_grad = share * own, share[..., None] * own_grad
-            elif share != 1:
-                own, own_grad = share * own, share * own_grad
             value = own if value is None else value + own
             grad = own_grad if grad is None else grad + own_grad
         return value, grad, state
@@ -446,14 +444,16 @@ def _noise_rng(seed: int, t: int, part: int) -> Any:
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, part, t]))
 
 
-def _parts(x: Any, y: Any, axis: int, count: int, weigh: Any) -> list[tuple[Any, Any, Any]]:
-    """Cut a batch into parts, as views, with the weight of each in the loss.
+def _parts(
+    x: Any, y: Any, axis: int, count: int, weigh: Any, theta: Any
+) -> list[tuple[Any, Any, Any]]:
+    """Cut a batch into parts, as views, with the share of each in the loss, an array like theta.
 
     The loss is a sum if `weigh` is None. Otherwise `weigh` says what weight each label has in the
     mean, and a part's share is that of its labels: some may be ignored, here more than there.
     """
     if count == 1:
-        return [(x, y, 1)]
+        return [(x, y, None)]
     n, before = x.shape[axis], (slice(None),) * axis
     cuts = [n * i // count for i in range(count + 1)]
     own = weigh and weigh(y)
@@ -465,7 +465,7 @@ def _parts(x: Any, y: Any, axis: int, count: int, weigh: Any) -> list[tuple[Any,
     for start, stop in itertools.pairwise(cuts):
         rows = (*before, slice(start, stop))
         share = (stop - start) / n if own is None else total(own[rows])
-        parts.append((x[rows], y[rows], share if weigh else 1))
+        parts.append((x[rows], y[rows], like(share, theta) if weigh else None))
     return parts
 
 

@@ -50,15 +50,14 @@ def exact_sigmoid_focal(z, t, alpha=0.25, gamma=2):
     return (alpha * y + (1 - alpha) * (1 - y)) * against**gamma * entropy
 
 
-def torchvision_focal(inputs, targets, alpha=0.25, gamma=2, reduction="none"):
-    """``torchvision.ops.sigmoid_focal_loss``, as it is written there."""
-    p = torch.sigmoid(inputs)
-    ce_loss = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
-    p_t = p * targets + (1 - p) * (1 - targets)
-    loss = ce_loss * ((1 - p_t) ** gamma)
+def torchvision_focal(x, y, alpha=0.25, gamma=2, reduction="none"):
+    """The formula of ``torchvision.ops.sigmoid_focal_loss``; a negative alpha gives no weights."""
+    p = torch.sigmoid(x)
+    against = 1 - (p * y + (1 - p) * (1 - y))
+    loss = F.binary_cross_entropy_with_logits(x, y, reduction="none") * against**gamma
     if alpha >= 0:
-        loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
-    return {"none": lambda v: v, "mean": torch.mean, "sum": torch.sum}[reduction](loss)
+        loss = loss * (alpha * y + (1 - alpha) * (1 - y))
+    return loss if reduction == "none" else getattr(loss, reduction)()
 
 
 def exact_softmax_focal(z, t, gamma=2, weights=WEIGHTS):

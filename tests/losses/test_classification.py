@@ -10,7 +10,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from companion.backend import array, to_numpy
 from companion.losses import (
-    base,
     binary,
     binary_cross_entropy_with_logits,
     classification,
@@ -118,6 +117,26 @@ def test_label_smoothing_is_smooth_labels_over_all(created):
     assert float(other) != pytest.approx(float(by_option), rel=1e-3)
 
 
+def test_parity_with_the_formulas_of_timm(created):
+    """Those of its LabelSmoothingCrossEntropy, SoftTargetCrossEntropy and BinaryCrossEntropy."""
+    z, t = torch.tensor(Z), torch.tensor(T)
+    log_p = F.log_softmax(z, -1)
+    smoothed = 0.9 * -log_p[torch.arange(len(t)), t] - 0.1 * log_p.mean(-1)
+    got = cross_entropy(array(Z), array(T), label_smoothing=0.1)
+    assert_allclose(float(got), float(smoothed.mean()), rtol=1e-10)
+
+    q = np.random.default_rng(0).dirichlet(np.ones(4), len(T))  # as mixup makes them
+    soft = -(torch.tensor(q) * log_p).sum(-1).mean()
+    assert_allclose(float(cross_entropy(array(Z), array(q))), float(soft), rtol=1e-10)
+
+    yes = np.full(Z.shape, 0.1 / 4)
+    yes[np.arange(len(T)), T] = 0.9 + 0.1 / 4
+    every = F.binary_cross_entropy_with_logits(z, torch.tensor(yes))
+    by_labels = smooth_labels(array(T), 4, 0.1)
+    got = binary_cross_entropy_with_logits(array(Z), by_labels)
+    assert_allclose(float(got), float(every), rtol=1e-10)
+
+
 def test_smoothing_away_all_gives_the_uniform_distribution():
     assert_allclose(smooth_labels([1], 4, 1.0), np.full((1, 4), 0.25))
     assert_allclose(smooth_labels([1], 3, 1.0, over="others"), [[0.5, 0, 0.5]])
@@ -214,9 +233,9 @@ def ce(*args, **options):
         ),
         (ce([[0, 0]], [0.5, 0.5]), ValueError, "integer labels"),
         (ce([[0, 0]], [["a", "b"]]), TypeError, "target must be real"),
-        (ce([[0, 0]], [[0.5, 0.6]]), ValueError, "add up to 1; got sums of 1.1 to 1.1"),
-        (ce([[0, 0]], [[-0.5, 1.5]]), ValueError, "at least 0; got -0.5"),
-        (ce([[0, 0]], [[np.nan, 1]]), ValueError, "at least 0; got nan"),
+        (ce([[0, 0]], [[0.5, 0.6]]), ValueError, "sum to 1; got a sum of 1.1"),
+        (ce([[0, 0]], [[-0.5, 1.5]]), ValueError, "0 or more; got -0.5"),
+        (ce([[0, 0]], [[np.nan, 1]]), ValueError, "0 or more; got nan"),
         (ce([[0, 0]], [[0.5, 0.5]], ignore_index=1), TypeError, "integer labels where ignore"),
         (ce([[0, 0]], [-100]), ValueError, "labels 0 to 1; got -100"),
         (ce([[0, 0]], [2], ignore_index=3), ValueError, "labels 0 to 1; got 2"),
@@ -227,6 +246,7 @@ def ce(*args, **options):
         (ce([[0, 0]], [0], label_smoothing=-0.1), ValueError, "smoothing must be 0 to 1; got -0.1"),
         (lambda: smooth_labels([0], 2, 2.0), ValueError, "smoothing must be 0 to 1; got 2.0"),
         (lambda: smooth_labels([0], 2, over="k"), ValueError, "'all' or 'others'; got 'k'"),
+        (lambda: smooth_labels([0], 1, over="others"), ValueError, "at least 2 .*; got 1"),
         (lambda: smooth_labels([2], 2), ValueError, "labels 0 to 1; got 2"),
         (lambda: smooth_labels([[0.5, 0.5]], 3), ValueError, "3 probabilities a sample; got 2"),
         (lambda: z_loss([[0, 0]], [2]), ValueError, "labels 0 to 1; got 2"),
@@ -325,9 +345,11 @@ def test_pos_weight_on_the_wrong_term_is_caught(monkeypatch):
 
 
 def test_torch_s_formula_with_a_maximum_is_caught(monkeypatch):
-    def theirs(logits, yes, no, reduction, axis):
-        loss = no * logits + (no + yes) * np.log1p(np.exp(-logits))
-        return base.reduced(loss, reduction, axis)
+    right = binary._bce
+
+    def theirs(z, yes, no, count, wanted):
+        grad = right(z, yes, no, count, wanted)[1]
+        return no * z + (no + yes) * np.log1p(np.exp(-z)), grad
 
     monkeypatch.setattr(binary, "_bce", theirs)
     assert caught("binary_cross_entropy_with_logits", "accuracy")

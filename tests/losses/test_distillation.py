@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose
 
+from companion.activations import log_softmax, softmax
 from companion.backend import array, compiled, to_numpy
 from companion.losses import (
     cross_entropy,
@@ -126,48 +127,41 @@ def test_bad_shapes_are_named():
 # Planted mistakes ---------------------------------------------------------------------------
 
 
-def without_square(right):
-    def function(z, target, first, temperature, alpha, how):
-        return right(z, target, first, temperature, alpha, how) / temperature**2
+def planted(monkeypatch, name, factor=1.0, swapped=False):
+    """Have distillation call a divergence that is wrong."""
+    right = getattr(distillation, name)
 
-    return function
+    def wrong(z, v, **options):
+        return factor * (right(v, z, **options) if swapped else right(z, v, **options))
+
+    monkeypatch.setattr(distillation, name, wrong)
 
 
 def test_a_loss_without_the_square_of_t_is_caught(monkeypatch):
-    """Its gradient falls as 1/T²."""
-    for name in ("_sum", "_slope"):
-        monkeypatch.setattr(distillation, name, without_square(getattr(distillation, name)))
+    """Its gradient falls as 1/T²; at one temperature that is one factor for both."""
+    for name in ("kl_div_with_logits", "kl_div_with_logits_grad"):
+        planted(monkeypatch, name, factor=4.0**-2)
     with pytest.raises(AssertionError):
-        check_size()
+        check_size([4.0])
 
 
-def test_the_difference_of_logarithms_is_caught(monkeypatch):
-    right = distillation._divergence
-
-    def plain(z, teacher, temperature):
-        _, q, w = right(z, teacher, temperature)
-        logs = [distillation._log(x, temperature) for x in (teacher, z)]
-        return (q * (logs[0] - logs[1])).sum(-1), q, w
-
-    monkeypatch.setattr(distillation, "_divergence", plain)
-    with pytest.raises(AssertionError, match="value"):
-        check_accuracy(CASES["distillation_loss, teacher alone"], "float64")
-
-
-def test_the_difference_of_probabilities_is_caught(monkeypatch):
-    right = distillation._divergence
-
-    def far(z, teacher, temperature):
-        divergence, q, w = right(z, teacher, temperature)
-        return divergence, q, 0 * w + 9  # so that p - q is taken everywhere
-
-    monkeypatch.setattr(distillation, "_divergence", far)
-    with pytest.raises(AssertionError, match="gradient"):
-        check_accuracy(CASES["distillation_loss, teacher alone"], "float64")
+def test_a_gradient_that_forgets_the_inner_temperature_is_caught(monkeypatch):
+    planted(monkeypatch, "kl_div_with_logits_grad", factor=4.0)
+    with pytest.raises(AssertionError):
+        check_size([4.0])
 
 
 def test_the_divergence_the_wrong_way_round_is_caught(monkeypatch):
-    right = distillation._divergence
-    monkeypatch.setattr(distillation, "_divergence", lambda z, v, T: right(v, z, T))
-    with pytest.raises(AssertionError):
+    planted(monkeypatch, "kl_div_with_logits", swapped=True)
+    with pytest.raises(AssertionError, match="value"):
         check_accuracy(CASES["distillation_loss, warm"], "float64")
+
+
+def test_the_difference_of_logarithms_is_caught(monkeypatch):
+    def plain(z, v, **options):
+        logs = [log_softmax(x) for x in (v, z)]
+        return (softmax(v) * (logs[0] - logs[1])).sum(-1)
+
+    monkeypatch.setattr(distillation, "kl_div_with_logits", plain)
+    with pytest.raises(AssertionError, match="value"):
+        check_accuracy(CASES["distillation_loss, teacher alone"], "float64")

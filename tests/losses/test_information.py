@@ -293,11 +293,11 @@ def test_nothing_is_an_entropy_of_nothing():
         ),
         (
             lambda: kl_div(np.log([[0.5, 0.5]]), [0]),
-            r"log_q and target must have the shape .*; got \(1, 2\) and \(1,\)",
+            r"target must have the shape of log_q, .*; got \(1,\) for \(1, 2\)",
         ),
         (
             lambda: kl_div_with_logits(np.zeros((3, 2)), np.zeros((2, 2))),
-            r"logits and target_logits must have the shape .*; got \(3, 2\) and \(2, 2\)",
+            r"target_logits must have the shape of logits, .*; got \(2, 2\) for \(3, 2\)",
         ),
         (lambda: mutual_information([1.0]), r"joint must have shape \(..., a, b\); got \(1,\)"),
         (lambda: mutual_information([[1.0, 1.0]]), "joint must .* sum to 1; got a sum of 2"),

@@ -74,7 +74,7 @@ def exact_psi(c, m):
 
 
 def check_logits(m):
-    """Through all pieces and near both ends, where an arccosine would lose half the digits."""
+    """Through all pieces and near both ends."""
     near = np.array([1e-12, 1e-7, 1e-3])
     angles = np.concatenate([near, np.linspace(0.01, 3.13, 40), np.pi - near[::-1]])
     x = 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)

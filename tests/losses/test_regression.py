@@ -129,6 +129,14 @@ def test_one_graph(name):
         assert_array_equal(got, want)
 
 
+def test_one_graph_with_a_variance():
+    e, v = (torch.tensor(a) for a in hard_variances())
+    both = value_and_grad(gaussian_nll_loss)
+    found = torch.compile(both, fullgraph=True, backend="eager")(e, 0 * e, v)
+    for got, want in zip(found, both(e, 0 * e, v), strict=True):
+        assert_array_equal(got, want)
+
+
 # The Gaussian with its variance -------------------------------------------------------------
 
 
