@@ -109,8 +109,8 @@ def distance_box_iou_loss(prediction: Any, target: Any, *, reduction: str = "mea
 
     Core signature ``(n,4),(n,4)->()``. Here :math:`\rho` is the distance of the centres and
     :math:`c` the diagonal of the box that encloses both; from 0 to 2. The gradient is the whole
-    one, with that of :math:`c^2`, as in torchvision; the simulation of the paper leaves parts of it
-    out. Parameters, returns and errors as in :func:`box_iou_loss`.
+    one, with that of :math:`c^2`, as in torchvision; the program of the paper's simulation steps
+    otherwise. Parameters, returns and errors as in :func:`box_iou_loss`.
 
     References
     ----------
