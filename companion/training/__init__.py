@@ -3,7 +3,8 @@
 from companion.training.callbacks import EarlyStopping, accuracy, evaluate, steps_to
 from companion.training.checkpoint import Checkpoint, load, save
 from companion.training.distributed import Processes, join
-from companion.training.loop import History, clip_grad_norm, fit
+from companion.training.loop import clip_grad_norm, fit
+from companion.training.run import History
 
 __all__ = [
     "Checkpoint",

@@ -10,7 +10,7 @@ import numpy as np
 from companion.backend import namespace, to_numpy
 
 if TYPE_CHECKING:
-    from companion.training.loop import History
+    from companion.training.run import History
 
 
 def evaluate(every: int, **metrics: Callable[..., Any]) -> Callable[..., Any]:

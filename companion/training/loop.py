@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -29,39 +29,7 @@ from companion.losses.base import holds_labels, weights_of
 from companion.network import Sequential
 from companion.training.checkpoint import Checkpoint, resume, save
 from companion.training.distributed import Processes
-
-
-@dataclass
-class History:
-    """What happened in :func:`fit`, as NumPy arrays whose leading axes are the replicas.
-
-    Attributes
-    ----------
-    loss : array
-        Loss of each step's batch, before the update; shape ``(..., steps)``.
-    diverged : array
-        The step (from 0) whose loss was nan or inf, from which on the replica was left as it was;
-        -1 for a replica that trained to the end. Shape ``(...)``.
-    metrics : dict
-        What the callbacks returned, by name, each of shape ``(..., evaluations)``.
-    steps : dict
-        After how many updates each metric was taken, by name.
-    messages : list of str
-        For each replica that diverged: when, and the first layer whose output was not finite.
-    state : array
-        The running statistics after the last step, where the network has any; in the library of
-        theta, as is the next.
-    average : array
-        The exponential moving average of the parameters, where there was to be one.
-    """
-
-    loss: Any
-    diverged: Any
-    metrics: dict[str, Any] = field(default_factory=dict)
-    steps: dict[str, Any] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-    state: Any = None
-    average: Any = None
+from companion.training.run import History, Run
 
 
 def fit(
@@ -195,13 +163,8 @@ def fit(
     own = slice(None) if processes is None else _own(processes, accumulate)
     weigh = functools.partial(weights_of(loss), like=theta) if _is_mean(loss) else None
     rank = 0 if processes is None else processes.rank
-    memory, average = optimizer.init(theta), None
     diverged = xp.full(replicas, -1, device=theta.device)
-    running = diverged < 0
-    losses: list[Any] = []
-    messages: list[str] = []
-    records: dict[str, list[tuple[int, Any]]] = {}
-    order, first, goes_on = None, 0, True
+    run = Run(theta, optimizer.init(theta), state, seed, diverged)
     identity = {
         "net": net,
         "theta": f"{theta.dtype} {tuple(theta.shape)}",
@@ -217,85 +180,46 @@ def fit(
     }
     kept = None if checkpoint is None else resume(checkpoint.path, identity, theta)
     if kept is None:
-        goes_on = _record(records, callbacks, 0, theta, state)
+        run.record(callbacks)
     else:
-        first, goes_on, order, seed = (kept[k] for k in ("t", "goes_on", "order", "seed"))
-        theta, memory, state, average = (kept[k] for k in ("theta", "memory", "state", "average"))
-        diverged, losses, messages = kept["diverged"], _split(kept["losses"]), kept["messages"]
-        running = diverged < 0
-        for name, (ts, values) in kept["records"].items():
-            records[name] = list(zip(ts, _split(values), strict=True))
-        rng.bit_generator.state = kept["rng"]
-        for callback, seen in zip(callbacks, kept["callbacks"], strict=True):
-            if seen is not None:
-                callback.load_state_dict(seen)
-    batches = _batches(x, y, axis, batch_size, rng, order, first)
-    carry = theta, memory, state, average, running
+        run.resume(kept, rng, callbacks)
+    batches = _batches(x, y, axis, batch_size, rng, run.order, run.t)
+    running = run.diverged < 0
+    todo = range(run.t, steps if run.goes_on else run.t)
     _keep_freed_memory()
     # Overflow is no accident here: a replica that diverges is known by its loss.
     with np.errstate(over="ignore", invalid="ignore"):
-        for t in _bar(
-            range(first, steps if goes_on else first), progress and not rank, losses, messages
-        ):
+        for t in _bar(todo, progress and not rank, run.losses, run.messages):
             rule = optimizer if schedule is None else replace(optimizer, lr=schedule(t))
             if compile:  # numbers that change would be compiled anew each time
                 rule = replace(rule, lr=like(rule.lr, theta))
-            order, xs, ys = next(batches)
+            run.order, xs, ys = next(batches)
             parts = _parts(xs, ys, axis, accumulate * count, weigh, theta)[own]
             noise = [None] * len(parts)
             if needs_noise:
                 noise = [
-                    net.sample_noise(_noise_rng(seed, t, i), part[0], replicas)
+                    net.sample_noise(_noise_rng(run.seed, t, i), part[0], replicas)
                     for i, part in enumerate(parts, own.start or 0)
                 ]
-            before = theta, state
+            before = run.theta, run.state
+            carry = run.theta, run.memory, run.state, run.average, running
             carry, value, well = step(carry, parts, noise, rule)
-            theta, memory, state, average, running = carry
-            losses.append(value)
+            run.theta, run.memory, run.state, run.average, running = carry
+            run.losses.append(value)
             if not well:
-                stopped = (diverged < 0) & ~running
+                stopped = (run.diverged < 0) & ~running
                 if bool(xp.any(stopped)):
-                    diverged = xp.where(stopped, t, diverged)
-                    messages += _messages(t, net, *before, parts, noise, value, stopped)
-            goes_on = _record(records, callbacks, t + 1, theta, state)
-            if (
-                checkpoint
-                and not rank
-                and ((t + 1) % checkpoint.every == 0 or t + 1 == steps or not goes_on)
-            ):
-                tree = {
-                    "identity": {name: str(value) for name, value in identity.items()},
-                    "t": t + 1,
-                    "goes_on": goes_on,
-                    "order": order,
-                    "seed": seed,
-                    "theta": theta,
-                    "memory": memory,
-                    "state": state,
-                    "average": average,
-                    "diverged": diverged,
-                    "losses": _stack(losses),
-                    "messages": messages,
-                    "records": {
-                        name: [[t for t, _ in rows], _stack([value for _, value in rows])]
-                        for name, rows in records.items()
-                    },
-                    "rng": rng.bit_generator.state,
-                    "callbacks": [
-                        c.state_dict() if hasattr(c, "state_dict") else None for c in callbacks
-                    ],
-                }
-                save(checkpoint.path, tree)
-            if not goes_on:
+                    run.diverged = xp.where(stopped, t, run.diverged)
+                    run.messages += _messages(t, net, *before, parts, noise, value, stopped)
+            run.t = t + 1
+            run.record(callbacks)
+            last = run.t == steps or not run.goes_on
+            if checkpoint and not rank and (last or run.t % checkpoint.every == 0):
+                of = {name: str(value) for name, value in identity.items()}
+                save(checkpoint.path, {"identity": of, **run.tree(rng, callbacks)})
+            if not run.goes_on:
                 break
-
-    loss_of_steps = _stack(losses) if losses else np.empty((*replicas, 0))
-    history = History(loss_of_steps, np.asarray(to_numpy(diverged)))
-    history.messages, history.state, history.average = messages, state, average
-    for name, rows in records.items():
-        history.steps[name] = np.array([t for t, _ in rows])
-        history.metrics[name] = _stack([value for _, value in rows])
-    return theta, history
+    return run.theta, run.history()
 
 
 def clip_grad_norm(grad: Any, max_norm: Any) -> Any:
@@ -511,27 +435,6 @@ def _batches(
                 batch = (*before, slice(i, i + size))
                 yield order, xs[batch], ys[batch]
         start = 0
-
-
-def _record(records: dict[str, Any], callbacks: Any, t: int, theta: Any, state: Any) -> bool:
-    """Call every callback, and say whether training goes on."""
-    goes_on, model = True, (theta,) if state is None else (theta, state)
-    for callback in callbacks:
-        try:
-            found = callback(t, *model)
-        except StopIteration as stop:
-            goes_on, found = False, stop.value
-        for name, value in (found or {}).items():
-            records.setdefault(name, []).append((t, value))
-    return goes_on
-
-
-def _stack(values: list[Any]) -> Any:
-    return np.stack([to_numpy(v) for v in values], axis=-1)
-
-
-def _split(values: Any) -> list[Any]:
-    return list(np.moveaxis(values, -1, 0))
 
 
 def _name(loss: Any) -> str:
