@@ -365,9 +365,10 @@ def vectorwise(*names: str) -> Any:
     def decorate(formula: Any) -> Any:
         @functools.wraps(formula)
         def function(*args, **kwargs):
-            if len(args) < len(names):  # arrays given by keyword
-                given = [kwargs.pop(n) for n in names[len(args) :] if n in kwargs]
-                args = (*args, *given)
+            for name in names[len(args) :]:  # arrays given by keyword
+                if name not in kwargs:
+                    raise TypeError(f"{formula.__name__}() misses its argument {name!r}")
+                args = (*args, kwargs.pop(name))
             arrays, dtype = [], None
             for value, name in zip(args, names, strict=False):
                 value, dtype = as_float(value, name)
@@ -401,8 +402,13 @@ def check_shape(x: Any, shape: tuple[int, ...], name: str) -> None:
 
 def positive(value: Any, name: str) -> Any:
     """Return a parameter that must be positive; the entries of an array are not looked at."""
-    if isinstance(value, (float, int)) and not value > 0:
-        raise ValueError(f"{name} must be positive; got {value!r}")
+    if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (float, int)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive; got {value!r}")
+    elif not hasattr(value, "dtype"):
+        raise TypeError(f"{name} must be a positive number; got {value!r}")
     return value
 
 

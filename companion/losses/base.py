@@ -90,6 +90,16 @@ def _found(loss: Callable[..., Any], which: int) -> Callable[..., Any]:
     return _PAIRS[loss][which]
 
 
+def as_array(target: Any) -> Any:
+    """Return a list as an array, an empty one of labels; an array as it is, NumPy's labels wide."""
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+        return target if target.size else target.astype(np.int64)
+    if isinstance(target, np.ndarray) and target.dtype.kind in "iu":
+        return target.astype(np.int64, copy=False)
+    return target
+
+
 def holds_labels(target: Any) -> bool:
     """Tell class indices from probabilities, by their dtype."""
     kind, xp = target.dtype, namespace(target)
@@ -98,8 +108,7 @@ def holds_labels(target: Any) -> bool:
 
 def labels(target: Any, logits: Any, ignore_index: int | None = None) -> Any:
     """Return the labels on the device of the logits, once they are checked; 0 for the ignored."""
-    if not hasattr(target, "dtype"):
-        target = np.asarray(target)
+    target = as_array(target)
     xp = namespace(target)
     if not holds_labels(target):
         raise TypeError(f"target must hold integer labels; got dtype {target.dtype}")
@@ -111,7 +120,8 @@ def labels(target: Any, logits: Any, ignore_index: int | None = None) -> Any:
     if ignore_index is not None:
         target = xp.where(target == ignore_index, xp.zeros_like(target), target)
     in_range(target, shape[-1])
-    return namespace(logits).asarray(target, device=logits.device)
+    xp = namespace(logits)  # its gathers want one kind of integer
+    return xp.asarray(target, dtype=xp.int64, device=logits.device)
 
 
 def in_range(target: Any, k: int) -> None:
@@ -182,7 +192,9 @@ def reduced(loss: Any, reduction: str, axis: Any, count: Any = None) -> Any:
     found = total(loss, axis)
     if reduction == "sum":
         return found
-    return found / (size(loss, axis) if count is None else count)
+    if count is None:
+        count = size(loss, axis) or 1  # the mean over nothing is 0
+    return found / count
 
 
 def divisor(reduction: str, count: int) -> int:

@@ -6,9 +6,8 @@ import functools
 import math
 from typing import Any
 
-import numpy as np
-
 from companion.backend import (
+    _cast,
     as_float,
     by_rows,
     entries,
@@ -23,6 +22,7 @@ from companion.backend import (
     zeros_like,
 )
 from companion.losses.base import (
+    as_array,
     distribution,
     divisor,
     holds_labels,
@@ -148,8 +148,7 @@ def _evaluate(
     wanted: str,
 ) -> tuple[Any, Any]:
     """Return the reduced loss and its gradient; None for what is not wanted."""
-    if not hasattr(target, "dtype"):
-        target = np.asarray(target)
+    target = as_array(target)
     count: Any = divisor(reduction, logits.shape[-2] if logits.ndim > 1 else 1)
     soft = label_smoothing != 0 or not holds_labels(target)
     if not soft and weight is None and ignore_index is None:  # the usual case, at once
@@ -268,7 +267,7 @@ def weights(
     if not holds_labels(target) or (weight is None and ignore_index is None):
         return None
     xp = namespace(like)
-    target = xp.asarray(target, device=like.device)
+    target = xp.asarray(target, dtype=xp.int64, device=like.device)
     keep = target == target if ignore_index is None else target != ignore_index
     own = xp.astype(keep, like.dtype)
     if weight is None:
@@ -335,8 +334,7 @@ def smooth_labels(target: Any, num_classes: int, epsilon: float = 0.1, *, over: 
     >>> smooth_labels([2], 4, 0.075, over="others")
     array([[0.025, 0.025, 0.925, 0.025]])
     """
-    if not hasattr(target, "dtype"):
-        target = np.asarray(target)
+    target = as_array(target)
     if holds_labels(target):
         in_range(target, num_classes)
         xp = namespace(target)
@@ -348,7 +346,8 @@ def smooth_labels(target: Any, num_classes: int, epsilon: float = 0.1, *, over: 
             raise ValueError(
                 f"target must have {num_classes} probabilities a sample; got {target.shape[-1]}"
             )
-    return _smoothed(as_float(target)[0], num_classes, epsilon, over)
+    target, dtype = as_float(target)
+    return _cast(_smoothed(target, num_classes, epsilon, over), dtype)
 
 
 def _smoothed(q: Any, k: int, epsilon: float, over: str) -> Any:
@@ -425,8 +424,7 @@ def _z_loss_both(
 
 
 def _z_loss(logits: Any, target: Any, ignore_index: int | None, reduction: str) -> tuple[Any, Any]:
-    if not hasattr(target, "dtype"):
-        target = np.asarray(target)
+    target = as_array(target)
     labels(target, logits, ignore_index)
     own = weights(target, logits, ignore_index=ignore_index)
     count: Any = divisor(reduction, logits.shape[-2])

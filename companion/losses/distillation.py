@@ -69,7 +69,7 @@ def distillation_loss(
     z, v = _softened(student_logits, teacher_logits, temperature, alpha)
     hard = cross_entropy(student_logits, target, reduction="none")
     soft = temperature**2 * kl_div_with_logits(z, v, reduction="none")
-    return reduced(alpha * hard + (1 - alpha) * soft, reduction, -1)
+    return reduced(_mixed(hard, soft, alpha), reduction, -1)
 
 
 @vectorwise("student_logits")
@@ -94,7 +94,7 @@ def distillation_loss_grad(
     z, v = _softened(student_logits, teacher_logits, temperature, alpha)
     hard = cross_entropy_grad(student_logits, target, reduction="none")
     soft = temperature * kl_div_with_logits_grad(z, v, reduction="none")
-    grad = alpha * hard + (1 - alpha) * soft
+    grad = _mixed(hard, soft, alpha)
     return grad / divisor(reduction, student_logits.shape[-2])
 
 
@@ -111,12 +111,19 @@ def _distillation_loss_both(
     z, v = _softened(student_logits, teacher_logits, temperature, alpha)
     hard, hard_grad = value_and_grad(cross_entropy)(student_logits, target, reduction="none")
     soft, soft_grad = value_and_grad(kl_div_with_logits)(z, v, reduction="none")
-    value = alpha * hard + (1 - alpha) * (temperature**2 * soft)
-    grad = alpha * hard_grad + (1 - alpha) * (temperature * soft_grad)
+    value = _mixed(hard, temperature**2 * soft, alpha)
+    grad = _mixed(hard_grad, temperature * soft_grad, alpha)
     return reduced(value, reduction, -1), grad / divisor(reduction, student_logits.shape[-2])
 
 
 pair(distillation_loss, distillation_loss_grad, _distillation_loss_both)
+
+
+def _mixed(hard: Any, soft: Any, alpha: float) -> Any:
+    """Return the mixture of two losses; what has no part in it may be infinite."""
+    if alpha in (0, 1):
+        return hard if alpha else soft
+    return alpha * hard + (1 - alpha) * soft
 
 
 def _softened(student: Any, teacher: Any, temperature: float, alpha: float) -> tuple[Any, Any]:

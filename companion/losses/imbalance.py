@@ -281,8 +281,10 @@ def _softmax_focal(
     scale = xp.exp(_exponent(gamma) * (xp.log(against) - log))
     if alpha is not None:
         scale = scale * _of_targets(alpha, target, logits, own)
-    factor = scale * (1 + gamma * (own * entropy / against))
-    return scale * entropy, factor, own, rest, others, at
+    # an infinite entropy counts nothing where its factor is 0
+    factor = scale * (1 + gamma * (own * clip(entropy, 0.0, 1e5) / against))
+    loss = xp.where(scale == 0, xp.zeros_like(scale), scale * entropy)
+    return loss, factor, own, rest, others, at
 
 
 def _of_targets(weights: Any, target: Any, logits: Any, own: Any) -> Any:

@@ -71,8 +71,9 @@ def zero_one_loss(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
     array([0., 0., 1.])
     """
     target = labels(target, logits)
-    wrong = namespace(logits).argmax(logits, axis=-1) != target
-    return reduced(_cast(wrong, logits.dtype), reduction, -1)
+    xp, top = namespace(logits), largest(logits)
+    wrong = _cast(xp.argmax(logits, axis=-1) != target, logits.dtype)
+    return reduced(xp.where(top == top, wrong, top), reduction, -1)  # nan stays nan
 
 
 @elementwise
@@ -166,7 +167,9 @@ def entropy_vjp(dy: Any, p: Any, axis: int = -1) -> Any:
     at = axis_index(p, axis)
     check_shape(dy, tuple(p.shape[:at]) + tuple(p.shape[at + 1 :]), "dy")
     xp = namespace(p)
-    return -xp.expand_dims(dy, axis=at) * (xp.log(distribution(p, axis, "p")) + 1)
+    dy = xp.expand_dims(dy, axis=at)
+    slope = xp.log(distribution(p, axis, "p")) + 1
+    return -dy * xp.where(dy == 0, xp.zeros_like(p), slope)  # -inf at p = 0, where dy asks for it
 
 
 # ---------------------------------------------------------------------------------------------

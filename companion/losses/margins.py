@@ -110,7 +110,7 @@ def _power(missing: Any, p: int) -> Any:
 
 def _power_slope(missing: Any, p: int) -> Any:
     _power(missing, p)
-    return 2 * missing if p == 2 else _cast(missing > 0, missing.dtype)
+    return 2 * missing if p == 2 else namespace(missing).sign(missing)  # nan stays nan
 
 
 @vectorwise("scores")

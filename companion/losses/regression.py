@@ -528,7 +528,7 @@ def bin_probabilities(
         centers = _centers(edges)
         passed = clip((y - centers[:-1]) / (centers[1:] - centers[:-1]), 0.0, 1.0)
     elif kind == "hard":
-        passed = xp.astype(y >= edges[1:-1], y.dtype)
+        passed = xp.where(y == y, xp.astype(y >= edges[1:-1], y.dtype), y)  # nan stays nan
     else:
         raise ValueError(f"kind must be 'hard', 'two-hot' or 'gaussian'; got {kind!r}")
     ones = xp.ones_like(y)
