@@ -56,8 +56,8 @@
   };
 
   const draw = async (chart) => {
-    await vega();
     let text = chart.querySelector("script").textContent;
+    await vega();
     if (isDark()) text = text.replace(/#[0-9a-f]{6}\b/g, (color) => lighter[color] ?? color);
     const spec = JSON.parse(text);
     const view = chart.querySelector(".chart-view");

@@ -79,7 +79,8 @@ def test_interactive_figures_move(tab, built, address):
             if control.evaluate("c => c.tagName") == "SELECT":
                 control.select_option(index=1)
             elif control.get_attribute("type") == "radio":
-                chart.locator("input").last.check()
+                radios = chart.locator("input[type=radio]")
+                (radios.last if radios.first.is_checked() else radios.first).check()
             else:
                 control.focus()
                 for _ in range(3):
