@@ -24,19 +24,23 @@ def exact(kind, z, t, alpha=None):
         rest = loss
         loss += ((a + c - e - g) ** 2 + (b + d - f - h) ** 2) / 4 / (w**2 + h_**2)
     if kind == "ciou":
-        turned = mpmath.atan((g - e) / (h - f)) - mpmath.atan((c - a) / (d - b))
-        v = 4 / mpmath.pi**2 * turned**2
+        v = _aspect(z, t)
         if alpha is None:
             alpha = v / (rest + v) if v else 0
         loss += alpha * v
     return loss
 
 
-def exact_alpha(z, t):
-    """Return the α of CIoU."""
+def _aspect(z, t):
+    """Return the v of CIoU."""
     (a, b, c, d), (e, f, g, h) = z, t
     turned = mpmath.atan((g - e) / (h - f)) - mpmath.atan((c - a) / (d - b))
-    v = 4 / mpmath.pi**2 * turned**2
+    return 4 / mpmath.pi**2 * turned**2
+
+
+def exact_alpha(z, t):
+    """Return the α of CIoU."""
+    v = _aspect(z, t)
     return v / (exact("iou", z, t) + v) if v else mpmath.mpf(0)
 
 
@@ -106,31 +110,25 @@ def families(n, dtype, rng):
 
 
 def torchvision_loss(kind, prediction, target, reduction="mean", eps=1e-7, alpha_gradient=False):
-    """Return a loss by the formulas of torchvision 0.20, and with `eps` 0 by those of textbooks.
-
-    As there, coordinate by coordinate, and the intersection is filled in where there is one.
-    """
+    """The formulas of torchvision 0.20, one coordinate at a time; with `eps` 0 a textbook's."""
     (a, b, c, d), (e, f, g, h) = prediction.unbind(-1), target.unbind(-1)
-    left, top, right, bottom = torch.max(a, e), torch.max(b, f), torch.min(c, g), torch.min(d, h)
-    met = (bottom > top) & (right > left)
+    wide, high = torch.min(c, g) - torch.max(a, e), torch.min(d, h) - torch.max(b, f)
+    meet = (wide > 0) & (high > 0)  # other boxes get no gradient
     shared = torch.zeros_like(a)
-    shared[met] = (right[met] - left[met]) * (bottom[met] - top[met])
-    width, height, width2, height2 = c - a, d - b, g - e, h - f
-    union = width * height + width2 * height2 - shared
-    iou = shared / (union + eps)
-    across = torch.max(c, g) - torch.min(a, e)
-    down = torch.max(d, h) - torch.min(b, f)
-    loss = 1 - iou
+    shared[meet] = wide[meet] * high[meet]
+    union = (c - a) * (d - b) + (g - e) * (h - f) - shared
+    loss = rest = 1 - shared / (union + eps)
+    w, h_ = torch.max(c, g) - torch.min(a, e), torch.max(d, h) - torch.min(b, f)
     if kind == "giou":
-        area = across * down
-        loss = 1 - (iou - (area - union) / (area + eps))
+        hull = w * h_
+        loss = rest + (hull - union) / (hull + eps)
     elif kind != "iou":
-        x, y, x2, y2 = (a + c) / 2, (b + d) / 2, (e + g) / 2, (f + h) / 2
-        loss = loss + ((x - x2) ** 2 + (y - y2) ** 2) / (across**2 + down**2 + eps)
+        apart = ((a + c) / 2 - (e + g) / 2) ** 2 + ((b + d) / 2 - (f + h) / 2) ** 2
+        loss = rest + apart / (w**2 + h_**2 + eps)
     if kind == "ciou":
-        turned = torch.atan(width2 / height2) - torch.atan(width / height)
-        v = (4 / torch.pi**2) * torch.pow(turned, 2)
+        turned = torch.atan((g - e) / (h - f)) - torch.atan((c - a) / (d - b))
+        v = (4 / torch.pi**2) * turned**2
         with torch.set_grad_enabled(alpha_gradient):
-            alpha = v / (1 - iou + v + eps)
+            alpha = v / (rest + v + eps)
         loss = loss + alpha * v
-    return {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}[reduction]()
+    return loss if reduction == "none" else getattr(loss, reduction)()

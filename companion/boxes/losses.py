@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from companion.backend import as_float, inspectable, namespace, reshape, vectorwise
+from companion.backend import inspectable, namespace, reshape, vectorwise
 from companion.boxes.coordinates import apart, ordered, shaped
 from companion.boxes.formula import ROWS, evaluate, xy
-from companion.losses.base import divisor, pair, reduced
+from companion.losses.base import divisor, matched, pair, reduced
 
 
 @vectorwise("prediction")
@@ -199,15 +199,14 @@ def _evaluated(
 ) -> tuple[Any, Any]:
     """Return the loss and, if `slopes`, its gradient."""
     xp = namespace(prediction)
-    target = as_float(target, "target")[0]
-    shape, wanted = tuple(shaped(prediction, "prediction").shape), tuple(target.shape)
-    if len(wanted) < 2 or wanted != shape[len(shape) - len(wanted) :]:
+    shape = tuple(shaped(prediction, "prediction").shape)
+    target = matched(target, prediction)
+    if target.ndim < 2:
         raise ValueError(
             f"target must have the shape of prediction, but for leading axes; "
-            f"got {wanted} for {shape}"
+            f"got {tuple(target.shape)} for {shape}"
         )
     count = divisor(reduction, shape[-2])
-    target = xp.asarray(target, dtype=prediction.dtype, device=prediction.device)
     boxes = reshape(prediction, (-1, 4))
     others = reshape(xp.broadcast_to(target, shape), (-1, 4))
     n, losses, grads = boxes.shape[0], [], []

@@ -124,6 +124,12 @@ def labels(target: Any, logits: Any, ignore_index: int | None = None) -> Any:
     return xp.asarray(target, dtype=xp.int64, device=logits.device)
 
 
+def of_classes(values: Any, index: Any) -> Any:
+    """Return for each label the value of its class, ``(k,),(...)->(...)``."""
+    xp = namespace(values)
+    return xp.reshape(xp.take(values, xp.reshape(index, (-1,)), axis=0), tuple(index.shape))
+
+
 def in_range(target: Any, k: int) -> None:
     """Say so if labels are not 0 to k-1."""
     if inspectable(target) and math.prod(target.shape):

@@ -29,6 +29,7 @@ from companion.losses.base import (
     in_range,
     labels,
     matched,
+    of_classes,
     pair,
     reduced,
 )
@@ -275,7 +276,7 @@ def weights(
     weight = xp.asarray(as_float(weight, "weight")[0], dtype=like.dtype, device=like.device)
     index = xp.where(keep, target, xp.zeros_like(target))
     in_range(index, weight.shape[0])
-    return own * xp.reshape(xp.take(weight, xp.reshape(index, (-1,))), index.shape)
+    return own * of_classes(weight, index)
 
 
 def _class_weights(weight: Any, logits: Any) -> Any:

@@ -20,7 +20,16 @@ from companion.backend import (
     vectorwise,
     widen,
 )
-from companion.losses.base import divisor, fractions, labels, pair, reduced, size, value_and_grad
+from companion.losses.base import (
+    divisor,
+    fractions,
+    labels,
+    of_classes,
+    pair,
+    reduced,
+    size,
+    value_and_grad,
+)
 from companion.losses.classification import cross_entropy, cross_entropy_grad, odds
 
 
@@ -272,7 +281,8 @@ def _softmax_focal(
     logits: Any, target: Any, gamma: float, alpha: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Return the losses, the factor of cross-entropy's derivative, and what that is made of."""
-    log_own, own, rest, others, at = odds(widen(logits), labels(target, logits))
+    index = labels(target, logits)
+    log_own, own, rest, others, at = odds(widen(logits), index)
     xp = namespace(own)
     log = xp.log1p(rest + (own - 1))  # of own + rest
     entropy = log - log_own
@@ -280,25 +290,21 @@ def _softmax_focal(
     against = clip(rest, float(xp.finfo(rest.dtype).smallest_normal), math.inf)
     scale = xp.exp(_exponent(gamma) * (xp.log(against) - log))
     if alpha is not None:
-        scale = scale * _of_targets(alpha, target, logits, own)
+        scale = scale * of_classes(_alphas(alpha, own, logits.shape[-1]), index)
     # an infinite entropy counts nothing where its factor is 0
     factor = scale * (1 + gamma * (own * clip(entropy, 0.0, 1e5) / against))
     loss = xp.where(scale == 0, xp.zeros_like(scale), scale * entropy)
     return loss, factor, own, rest, others, at
 
 
-def _of_targets(weights: Any, target: Any, logits: Any, own: Any) -> Any:
-    """Return the weight of each sample's class."""
+def _alphas(weights: Any, own: Any, k: int) -> Any:
+    """Return the weights of the classes as an array like `own`, once they are checked."""
     weights = as_float(weights, "alpha")[0]
-    k = logits.shape[-1]
     if tuple(weights.shape) != (k,):
         raise ValueError(f"alpha must have shape ({k},); got {tuple(weights.shape)}")
     if inspectable(weights) and not bool((weights >= 0).all()):
         raise ValueError(f"alpha must hold no negative weight; got {weights}")
-    index = labels(target, logits)
-    xp = namespace(own)
-    found = xp.take(like(weights, own), xp.reshape(index, (-1,)), axis=0)
-    return xp.reshape(found, tuple(index.shape))
+    return like(weights, own)
 
 
 def _softmax_focal_grad(

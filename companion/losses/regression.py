@@ -13,10 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from companion.backend import (
-    as_float,
     clip,
     inspectable,
-    is_torch,
     like,
     namespace,
     ndtr,
@@ -27,7 +25,7 @@ from companion.backend import (
     total,
     vectorwise,
 )
-from companion.losses.base import difference, divisor, pair, reduced, size
+from companion.losses.base import difference, divisor, matched, pair, reduced, size
 
 # From a formula of the error to a loss -------------------------------------------------------
 
@@ -393,15 +391,9 @@ pair(gaussian_nll_loss, gaussian_nll_loss_grad)
 
 
 def _error_and_var(prediction: Any, target: Any, var: Any) -> tuple[Any, Any]:
-    error, var = difference(prediction, target), as_float(var, "var")[0]
-    # asarray would cut the way of torch's derivative to the variance
-    var = namespace(var).astype(var, error.dtype) if is_torch(var) else like(var, error)
-    shape, wanted = tuple(var.shape), tuple(error.shape)
-    if shape != wanted[len(wanted) - len(shape) :]:
-        raise ValueError(
-            f"var must have the shape of prediction, but for leading axes; got {shape} for {wanted}"
-        )
-    if inspectable(var) and math.prod(shape) and (low := smallest(var, None)) <= 0:
+    error = difference(prediction, target)
+    var = matched(var, prediction, ("var", "prediction"))
+    if inspectable(var) and math.prod(var.shape) and (low := smallest(var, None)) <= 0:
         raise ValueError(f"var must be positive; got {float(low)}")
     return error, var
 

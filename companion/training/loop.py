@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -171,7 +172,7 @@ def fit(
         "x": f"{x.dtype} {tuple(x.shape)}",
         "y": f"{y.dtype} {tuple(y.shape)}",
         "loss": _name(loss),
-        "optimizer": optimizer,
+        "optimizer": re.sub(" at 0x[0-9a-f]+", "", str(optimizer)),  # of a schedule
         "rng": type(rng.bit_generator).__name__,
         "batch_size": batch_size,
         "accumulate": accumulate,
@@ -186,13 +187,12 @@ def fit(
     batches = _batches(x, y, axis, batch_size, rng, run.order, run.t)
     running = run.diverged < 0
     todo = range(run.t, steps if run.goes_on else run.t)
+    scheduled = optimizer if schedule is None else replace(optimizer, lr=schedule)
     _keep_freed_memory()
     # Overflow is no accident here: a replica that diverges is known by its loss.
     with np.errstate(over="ignore", invalid="ignore"):
         for t in _bar(todo, progress and not rank, run.losses, run.messages):
-            rule = optimizer if schedule is None else replace(optimizer, lr=schedule(t))
-            if compile:  # numbers that change would be compiled anew each time
-                rule = replace(rule, lr=like(rule.lr, theta))
+            rule = scheduled.at(t, theta, compile)
             run.order, xs, ys = next(batches)
             parts = _parts(xs, ys, axis, accumulate * count, weigh, theta)[own]
             noise = [None] * len(parts)

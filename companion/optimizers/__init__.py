@@ -1,0 +1,11 @@
+"""Optimizers: two functions over the whole parameter vector.
+
+``state = opt.init(theta)`` and ``theta, state = opt.update(theta, grad, state)``; nothing is
+changed in place, and all leading axes are replicas.
+"""
+
+from companion.optimizers.adam import Adam
+from companion.optimizers.base import Optimizer, decay_mask
+from companion.optimizers.momentum import SGD
+
+__all__ = ["SGD", "Adam", "Optimizer", "decay_mask"]

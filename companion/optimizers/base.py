@@ -1,0 +1,149 @@
+"""What optimizers share: hyperparameters that are numbers, arrays or schedules."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+from companion.backend import like, to_numpy
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update rule over the whole parameter vector; subclasses say which.
+
+    Every hyperparameter is a number, an array or a schedule, which is a function of the step, from
+    0, that returns one of these. Arrays broadcast against theta ``(..., P)``: of shape
+    ``(..., 1)`` they have a value for each replica, of shape ``(P,)`` one for each parameter, which
+    makes parameter groups: a weight decay that leaves out biases is
+    ``0.01 * optimizers.decay_mask(net)``.
+    """
+
+    lr: Any
+
+    def __post_init__(self) -> None:
+        """Say so if a hyperparameter is out of range, and note which are not mere numbers."""
+        self._check()
+        names = [f.name for f in fields(self)]
+        varied = [name for name in names if any(_is_varied(v) for v in _flat(getattr(self, name)))]
+        object.__setattr__(self, "_varied", tuple(varied))
+
+    def init(self, theta: Any) -> dict[str, Any]:
+        """Return the state before the first step."""
+        shape = tuple(theta.shape)
+        for name in self._varied:  # type: ignore[attr-defined]
+            for value in _flat(getattr(self, name)):
+                own = np.shape(to_numpy(value(0) if callable(value) else value))
+                if not _fits(own, shape):
+                    raise ValueError(
+                        f"{name} must broadcast against theta: (..., 1) has a value for each "
+                        f"replica, (P,) one for each parameter; got {own} for {shape}"
+                    )
+        return {"step": 0, **self._start(theta)}
+
+    def update(self, theta: Any, grad: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return theta and the state after one step."""
+        t = state["step"]
+        theta, memory = self.at(t, theta)._step(theta, grad, state, t + 1)
+        return theta, {"step": t + 1, **memory}
+
+    def at(self, step: int, theta: Any, as_arrays: bool = False) -> Self:
+        """Return the rule of one step: schedules replaced by their values, arrays made like theta.
+
+        With `as_arrays` numbers that a schedule gives are arrays as well: a compiled step would
+        be compiled anew for every other number.
+
+        Examples
+        --------
+        >>> from companion.optimizers import SGD
+        >>> SGD(lr=lambda t: 0.5**t).at(2, np.zeros(3)).lr
+        0.25
+        """
+        if not self._varied:  # type: ignore[attr-defined]
+            return self
+        rule = copy.copy(self)
+        for name in self._varied:  # type: ignore[attr-defined]
+            found = getattr(self, name)
+            values = tuple(_now(value, step, theta, as_arrays) for value in _flat(found))
+            object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
+        object.__setattr__(rule, "_varied", ())
+        return rule
+
+    def _check(self) -> None:
+        """Raise ValueError for a hyperparameter out of range; schedules are not looked at."""
+        self._not_negative("lr")
+
+    def _not_negative(self, *names: str) -> None:
+        self._within(names, lambda v: v >= 0, "not be negative")
+
+    def _fractions(self, *names: str) -> None:
+        self._within(names, lambda v: (v >= 0) & (v < 1), "be at least 0 and less than 1")
+
+    def _within(self, names: Any, holds: Any, what: str) -> None:
+        for name in names:
+            for value in _flat(getattr(self, name)):
+                if not callable(value) and not np.all(holds(np.asarray(to_numpy(value)))):
+                    raise ValueError(f"{name} must {what}; got {getattr(self, name)}")
+
+    def _start(self, theta: Any) -> dict[str, Any]:
+        """Return the memory before the first step; most rules have some."""
+        return {}
+
+    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
+        """Return theta and the memory after step t, from 1; all hyperparameters are values."""
+        raise NotImplementedError
+
+
+def decay_mask(net: Any) -> Any:
+    """Return 1 for each parameter that weight decay is meant for, and 0 for the others.
+
+    Decayed are the weights that multiply features: parameters of two or more axes. Biases, and
+    scales and shifts of normalisation, are left out.
+
+    Parameters
+    ----------
+    net : Sequential
+
+    Returns
+    -------
+    numpy.ndarray, shape (P,)
+
+    Examples
+    --------
+    >>> from companion.layers import Linear
+    >>> from companion.network import Sequential
+    >>> decay_mask(Sequential(Linear(2, 3))).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    """
+    mask = np.zeros(net.size)
+    for values in net.unpack(mask).values():
+        values[...] = values.ndim > 1
+    return mask
+
+
+def is_used(value: Any) -> bool:
+    """Tell whether a hyperparameter is anything but the number 0."""
+    return not isinstance(value, (int, float)) or value != 0
+
+
+def _fits(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(own) <= len(shape) and all(
+        k in (1, n) for k, n in zip(own[::-1], shape[::-1], strict=False)
+    )
+
+
+def _flat(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _is_varied(value: Any) -> bool:
+    return callable(value) or hasattr(value, "dtype")
+
+
+def _now(value: Any, step: int, theta: Any, as_arrays: bool) -> Any:
+    found = value(step) if callable(value) else value
+    is_array = hasattr(found, "dtype") or (as_arrays and callable(value))
+    return like(found, theta) if is_array else found
