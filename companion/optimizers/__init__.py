@@ -4,8 +4,20 @@
 changed in place, and all leading axes are replicas.
 """
 
-from companion.optimizers.adam import Adam
+from companion.optimizers.adam import Adam, AdamW, NAdam, RAdam
+from companion.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from companion.optimizers.base import Optimizer, decay_mask
 from companion.optimizers.momentum import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer", "decay_mask"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "decay_mask",
+]
