@@ -6,6 +6,6 @@ changed in place, and all leading axes are replicas.
 
 from companion.optimizers.adam import Adam
 from companion.optimizers.base import Optimizer, decay_mask
-from companion.optimizers.momentum import SGD
+from companion.optimizers.momentum import SGD, HeavyBall, Nesterov
 
-__all__ = ["SGD", "Adam", "Optimizer", "decay_mask"]
+__all__ = ["SGD", "Adam", "HeavyBall", "Nesterov", "Optimizer", "decay_mask"]

@@ -60,6 +60,10 @@ class Optimizer:
         """
         return ()
 
+    def lookahead(self, theta: Any, state: dict[str, Any]) -> Any:
+        """Return where the gradient of the next step is to be taken: at theta, in most rules."""
+        return theta
+
     def at(self, step: int, theta: Any, as_arrays: bool = False) -> Self:
         """Return the rule of one step: schedules replaced by their values, arrays made like theta.
 

@@ -73,7 +73,8 @@ def fit(
     loss : callable
         One of :mod:`companion.losses`, or a ``functools.partial`` of one.
     optimizer
-        Such as :class:`~companion.optimizers.SGD`.
+        Such as :class:`~companion.optimizers.SGD`. The gradient is taken where its `lookahead`
+        says; so is the loss in the history.
     rng : numpy.random.Generator
         Shuffles the samples before each epoch. Where layers need noise, one number of it starts
         the generators that masks are drawn from: one for each step, each replica with its own
@@ -201,7 +202,7 @@ def fit(
                     net.sample_noise(_noise_rng(run.seed, t, i), part[0], replicas)
                     for i, part in enumerate(parts, own.start or 0)
                 ]
-            before = run.theta, run.state
+            before = rule.lookahead(run.theta, run.memory), run.state
             carry = run.theta, run.memory, run.state, run.average, running
             carry, value, well = step(carry, parts, noise, rule)
             run.theta, run.memory, run.state, run.average, running = carry
@@ -302,7 +303,8 @@ def _step_of(
         return (new, memory, advanced, average, running), value, well
 
     def step(carry: Any, parts: Any, noise: Any, rule: Any) -> tuple[Any, ...]:
-        found = first(carry[0], carry[2], parts, noise)
+        theta, memory, state, *_ = carry
+        found = first(rule.lookahead(theta, memory), state, parts, noise)
         return last(carry, found if processes is None else processes.sum(*found), rule)
 
     first, last = gradient, finish
