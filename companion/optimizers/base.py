@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -24,10 +24,13 @@ class Optimizer:
 
     lr: Any
 
+    #: Names of fields that are no hyperparameters: a function there is no schedule.
+    _constant: ClassVar[tuple[str, ...]] = ()
+
     def __post_init__(self) -> None:
         """Say so if a hyperparameter is out of range, and note which are not mere numbers."""
         self._check()
-        names = [f.name for f in fields(self)]
+        names = [f.name for f in fields(self) if f.name not in self._constant]
         varied = [name for name in names if any(_is_varied(v) for v in _flat(getattr(self, name)))]
         object.__setattr__(self, "_varied", tuple(varied))
 
