@@ -25,10 +25,13 @@ class Optimizer:
     lr: Any
     now: ClassVar[Any] = None
 
+    #: Names of fields that are no hyperparameters: a function there is no schedule.
+    _constant: ClassVar[tuple[str, ...]] = ()
+
     def __post_init__(self) -> None:
         """Say so if a hyperparameter is out of range, and note which are not mere numbers."""
         self._check()
-        names = [f.name for f in fields(self)]
+        names = [f.name for f in fields(self) if f.name not in self._constant]
         varied = [name for name in names if any(_is_varied(v) for v in _flat(getattr(self, name)))]
         object.__setattr__(self, "_varied", tuple(varied))
         if not varied and type(self)._numbers is Optimizer._numbers:
