@@ -4,29 +4,12 @@
 changed in place, and all leading axes are replicas.
 """
 
-from companion.optimizers.adam import (
-    Adam,
-)
-from companion.optimizers.base import (
-    Optimizer,
-    decay_mask,
-)
-from companion.optimizers.lion import (
-    Lion,
-)
-from companion.optimizers.momentum import (
-    SGD,
-    HeavyBall,
-    Nesterov,
-)
-from companion.optimizers.muon import (
-    Muon,
-    newton_schulz,
-)
-from companion.optimizers.natural import (
-    NaturalGradient,
-    softmax_fisher,
-)
+from companion.optimizers.adam import Adam
+from companion.optimizers.base import Optimizer, decay_mask
+from companion.optimizers.lion import Lion
+from companion.optimizers.momentum import SGD, HeavyBall, Nesterov
+from companion.optimizers.muon import Muon, newton_schulz
+from companion.optimizers.natural import NaturalGradient, softmax_fisher
 
 __all__ = [
     "SGD",
