@@ -6,6 +6,7 @@ changed in place, and all leading axes are replicas.
 
 from companion.optimizers.adam import Adam
 from companion.optimizers.base import Optimizer, decay_mask
+from companion.optimizers.bounds import AdaBound, AMSBound, AMSGrad
 from companion.optimizers.momentum import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer", "decay_mask"]
+__all__ = ["SGD", "AMSBound", "AMSGrad", "AdaBound", "Adam", "Optimizer", "decay_mask"]
