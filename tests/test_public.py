@@ -22,6 +22,7 @@ MODULES = (
 FILES = {
     "boxes": ("test_boxes", "losses/cases_boxes", "losses/test_boxes"),
     "losses": tuple(f"losses/{kind}" for kind in ("test_*", "cases_*")),
+    "optimizers": ("test_optimizers", "optimizers/test_*"),
     "training": tuple(f"test_{name}" for name in ("training", "checkpoint", "distributed")),
 }
 HERE = Path(__file__).parent

@@ -6,6 +6,7 @@ changed in place, and all leading axes are replicas.
 
 from companion.optimizers.adam import Adam
 from companion.optimizers.base import Optimizer, decay_mask
+from companion.optimizers.bounds import AdaBound, AMSBound, AMSGrad
 from companion.optimizers.lion import Lion
 from companion.optimizers.momentum import SGD, HeavyBall, Nesterov
 from companion.optimizers.muon import Muon, newton_schulz
@@ -13,6 +14,9 @@ from companion.optimizers.natural import NaturalGradient, softmax_fisher
 
 __all__ = [
     "SGD",
+    "AMSBound",
+    "AMSGrad",
+    "AdaBound",
     "Adam",
     "HeavyBall",
     "Lion",
