@@ -108,8 +108,8 @@ def test_bad_input_is_named(call, message):
 
 
 def test_swapped_fans_are_caught(monkeypatch):
-    fan = init._fan
-    monkeypatch.setattr(init, "_fan", lambda shape, mode: fan(shape[::-1], mode))
+    fan = init.independent._fan
+    monkeypatch.setattr(init.independent, "_fan", lambda shape, mode: fan(shape[::-1], mode))
     for check, name in ((check_normal, "kaiming_normal"), (check_uniform, "kaiming_uniform")):
         with pytest.raises(AssertionError):
             check(name)

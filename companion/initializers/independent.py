@@ -1,9 +1,4 @@
-r"""Initial values of weights.
-
-An initializer takes ``(shape, *, rng, ...)`` and returns float64 NumPy values, whatever the
-backend: the network casts and moves the whole vector at once, so each backend starts from the same
-numbers. A weight has shape ``(n_in, n_out)``, with any kernel axes before these two.
-"""
+r"""Values drawn independently of each other: only their distribution matters."""
 
 from __future__ import annotations
 
