@@ -15,6 +15,7 @@ MODULES = (
     "losses",
     "network",
     "optimizers",
+    "schedules",
     "torch_bridge",
     "training",
 )
