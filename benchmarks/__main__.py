@@ -1,4 +1,4 @@
-"""``make bench``: the import; activations, trainings, steps and losses against torch; single passes."""
+"""``make bench``: the import; activations, trainings, optimizers, losses against torch; passes."""
 
 from benchmarks import activations, imports, losses, optimizers, passes, training
 
