@@ -212,15 +212,13 @@ step to step, and keras takes a number
     forms = [f for f in FORMS if f.library == target and f.family == family]
     if not forms:
         _find(name, target)
-    reasons = []
+    why: list[str] = []
     for form in sorted(forms, key=lambda form: form.name.lower() != name.lower()):
-        found, lacking = _write(form, dict(parts))
-        if not lacking:
+        found, reasons = _write(form, dict(parts))
+        if not reasons:
             return form.name, found
-        reasons.append(lacking)
-    raise ValueError(
-        f"no {name} of {target} takes the steps of {source}'s: {'; '.join(min(reasons, key=lambda r: len(r)))}"
-    )
+        why = reasons if not why or len(reasons) < len(why) else why
+    raise ValueError(f"no {name} of {target} takes the steps of {source}'s: {'; '.join(why)}")
 
 
 def defaults(name: str, library: str) -> dict[str, Any]:
@@ -279,7 +277,7 @@ def _does(part: str, value: Any) -> bool:
 
 def _write(form: Form, parts: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the hyperparameters of a form for an update, and the reasons why there are none."""
-    reasons, keras = [], form.library == "keras"
+    reasons: list[str] = []
     for part, rule in RULES:
         if _does(part, parts.get(part)) and part not in form.parts:
             found = rule(parts, form)
@@ -294,7 +292,8 @@ def _write(form: Form, parts: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     for n, (part, default) in form.takes.items():
         idle = default if default in (None, False) else float(part == "multiplier")
         values = [v if _does(p, v := parts.get(p)) else idle for p in _flat(part)]
-        if keras and n != "learning_rate" and any(map(callable, values)):
+        is_fixed = form.library == "keras" and n != "learning_rate"
+        if is_fixed and any(map(callable, values)):
             reasons.append(f"{n} would have to change from step to step, and keras takes a number")
         found[n] = tuple(values) if isinstance(part, tuple) else values[0]
     return found | form.fixed, reasons
