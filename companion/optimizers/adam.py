@@ -63,8 +63,12 @@ class Adam(Optimizer):
         zeros = namespace(theta).zeros_like(theta)
         return {"exp_avg": zeros, "exp_avg_sq": zeros}
 
-    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
+    def _numbers(self, t: int) -> tuple[Any, ...]:
         beta1, beta2 = self.betas
+        return self.lr / (1 - beta1**t), (1 - beta2**t) ** 0.5
+
+    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
+        (beta1, beta2), (rate, root) = self.betas, self.now
         if is_used(self.weight_decay):
             grad = grad + self.weight_decay * theta
         # in place on arrays of our own: each pass over memory counts
@@ -75,8 +79,9 @@ class Adam(Optimizer):
         v = beta2 * state["exp_avg_sq"]
         v += square
         scale = namespace(theta).sqrt(v)
-        scale /= (1 - beta2**t) ** 0.5
+        scale /= root
         scale += self.eps
         step = m / scale
-        step *= self.lr / (1 - beta1**t)
-        return theta - step, {"exp_avg": m, "exp_avg_sq": v}
+        step *= -rate
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v}
