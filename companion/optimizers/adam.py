@@ -63,12 +63,18 @@ class Adam(Optimizer):
         zeros = namespace(theta).zeros_like(theta)
         return {"exp_avg": zeros, "exp_avg_sq": zeros}
 
+    def _numbers(self, t: int) -> tuple[Any, ...]:
+        """Return the corrections: of m, and of the root of v."""
+        beta1, beta2 = self.betas
+        return 1 - beta1**t, (1 - beta2**t) ** 0.5
+
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad)
         m, v = self._moments(grad, state)
-        step = m / self._scale(v, t)
-        step *= self.lr / (1 - self.betas[0] ** t)
-        return theta - step, {"exp_avg": m, "exp_avg_sq": v}
+        step = m / self._scale(v)
+        step *= -self.lr / self.now[0]
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v}
 
     def _decay(self, theta: Any, grad: Any, decoupled: bool = False) -> tuple[Any, Any]:
         """Return theta and the gradient with the weight decay in one of them."""
@@ -84,10 +90,10 @@ class Adam(Optimizer):
         m = averaged(state["exp_avg"], beta1, grad)
         return m, averaged(state["exp_avg_sq"], beta2, grad * grad)
 
-    def _scale(self, v: Any, t: int) -> Any:
+    def _scale(self, v: Any) -> Any:
         """Return the corrected root, with epsilon: what the step is divided by."""
         scale = namespace(v).sqrt(v)
-        scale /= (1 - self.betas[1] ** t) ** 0.5
+        scale /= self.now[1]
         scale += self.eps
         return scale
 
@@ -185,16 +191,20 @@ class NAdam(Adam):
         # an array, since the compiled step would be compiled anew for every other number
         return {**super()._start(theta), "mu_product": namespace(theta).ones_like(theta[..., :1])}
 
+    def _numbers(self, t: int) -> tuple[Any, ...]:
+        return *super()._numbers(t), self._momentum(t), self._momentum(t + 1)
+
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad, self.decoupled_weight_decay)
         m, v = self._moments(grad, state)
-        mu, ahead = self._momentum(t), self._momentum(t + 1)
+        *_, mu, ahead = self.now
         product = state["mu_product"] * mu
         step = m * (ahead / (1 - product * ahead))
         step += grad * ((1 - mu) / (1 - product))
-        step /= self._scale(v, t)
-        step *= self.lr
-        return theta - step, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+        step /= self._scale(v)
+        step *= -self.lr
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
 
     def _momentum(self, t: int) -> Any:
         return self.betas[0] * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
@@ -258,6 +268,7 @@ class RAdam(Adam):
         rectified = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
         rate = xp.astype((left * rectified) ** 0.5, theta.dtype)
         scale = xp.where(is_long, (xp.sqrt(v) + self.eps) / rate, one)
-        step = m * (self.lr / (1 - self.betas[0] ** t))
+        step = m * (-self.lr / self.now[0])
         step /= scale
-        return theta - step, {"exp_avg": m, "exp_avg_sq": v}
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v}
