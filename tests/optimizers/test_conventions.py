@@ -282,7 +282,7 @@ CASES = [
     ("AdamW", "optax", {"learning_rate": falling}, NOT_KERAS),
     ("AdamW", "paper", {"weight_decay": 0.001, "alpha": 0.01, "epsilon": 0.0}, {}),
     ("AdamW", "paper", {"weight_decay": 0.001, "alpha": 0.01,
-                        "eta": lambda t: (1 - t / 400) * (t < 400)}, NOT_KERAS),
+                        "eta": lambda t: 0.99**t}, NOT_KERAS),
     ("RMSprop", "torch", {"momentum": 0.9, "eps": 0.01},
      dict.fromkeys(("keras", "paper"), "one v only")),
     ("RMSprop", "torch", {"momentum": 0.9, "eps": 0.0}, {}),
