@@ -22,7 +22,7 @@ MODULES = (
 #: the files with the tests of a module, if it is not one under its name
 FILES = {
     "boxes": ("test_boxes", "losses/cases_boxes", "losses/test_boxes"),
-    "initializers": ("test_initializers*",),
+    "initializers": ("test_initializers*", "initializers/test_*"),
     "losses": tuple(f"losses/{kind}" for kind in ("test_*", "cases_*")),
     "optimizers": ("test_optimizers", "optimizers/test_*"),
     "torch_bridge": ("test_torch_bridge", "optimizers/test_torch_bridge"),

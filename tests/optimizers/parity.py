@@ -28,8 +28,8 @@ def quadratic(theta, rng):
 def rosenbrock(theta, rng):
     """Rosenbrock's valley in pairs of parameters, made flat enough for one rate in all problems.
 
-    With some noise: where a gradient comes to rest at 0, its sign is a matter of rounding, and
-    rules that divide by its size make a step of that.
+    With some noise: where a gradient comes to rest at 0, its sign is a matter of rounding, of
+    which rules that divide by its size make a step.
     """
     x, y = theta[..., ::2], theta[..., 1::2]
     grad = np.empty_like(theta)
@@ -68,7 +68,10 @@ def torchs(name, **options):
 
         def step(grad):
             parameter.grad = torch.tensor(grad)
+            old = torch.get_default_dtype()
+            torch.set_default_dtype(torch.float64)  # of the numbers in the state
             theirs.step()
+            torch.set_default_dtype(old)
             return parameter.detach().numpy().copy()
 
         return step

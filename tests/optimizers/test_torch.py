@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from companion import layers, network, optimizers
 from companion.backend import to_numpy
-from companion.optimizers import SGD, Adam
+from companion.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RAdam, RMSprop
 from tests.optimizers.parity import PROBLEMS, check_parity, torchs
 
 
@@ -34,20 +34,42 @@ SETTINGS = {
         )
         if not options["nesterov"] or (options["momentum"] and not options["dampening"])
     ],
+    Adagrad: grid(
+        lr=[0.05],
+        lr_decay=(0.0, 0.01),
+        weight_decay=DECAY,
+        initial_accumulator_value=(0.0, 0.1),
+        eps=(1e-10, 0.1),
+    ),
+    Adadelta: grid(lr=[0.5], rho=(0.9, 0.5), eps=(1e-6, 0.1), weight_decay=DECAY),
+    RMSprop: grid(
+        lr=[0.05],
+        alpha=(0.99, 0.5),
+        eps=(1e-8, 0.1),
+        weight_decay=DECAY,
+        momentum=(0.0, 0.9),
+        centered=(False, True),
+    ),
     Adam: grid(lr=[0.05], **MOMENTS),
+    AdamW: grid(lr=[0.05], **MOMENTS),
+    NAdam: grid(
+        lr=[0.05], momentum_decay=(0.004, 0.5), decoupled_weight_decay=(False, True), **MOMENTS
+    ),
+    RAdam: grid(lr=[0.05], decoupled_weight_decay=(False, True), **MOMENTS),
 }
 
 
-def check_torch(kind, problems=PROBLEMS, **options):
-    check_parity(kind(**options), torchs(kind.__name__, **options), problems)
+def check_torch(kind, problems=PROBLEMS, steps=500, **options):
+    check_parity(kind(**options), torchs(kind.__name__, **options), problems, steps)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_torchs_in_all_options(created, kind):
-    for i, options in enumerate(SETTINGS[kind]):
-        # each with one problem, and the first and last with all
-        mixed = [list(PROBLEMS)[i % len(PROBLEMS)]]
-        check_torch(kind, PROBLEMS if i in (0, len(SETTINGS[kind]) - 1) else mixed, **options)
+    settings, names = SETTINGS[kind], list(PROBLEMS)
+    check_torch(kind, **settings[0])
+    check_torch(kind, **settings[-1])
+    for i, options in enumerate(settings[1:-1]):
+        check_torch(kind, [names[i % len(names)]], steps=60, **options)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind is not SGD])
