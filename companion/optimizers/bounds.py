@@ -50,14 +50,15 @@ class AMSGrad(Adam):
         return {**super()._start(theta), "max_exp_avg_sq": namespace(theta).zeros_like(theta)}
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        beta1, beta2 = self.betas
+        rate, root = self.now
         m, v = _moments(self, theta, grad, state)
         largest = namespace(theta).maximum(state["max_exp_avg_sq"], v)
-        scale = namespace(theta).sqrt(largest) / (1 - beta2**t) ** 0.5
+        scale = namespace(theta).sqrt(largest) / root
         scale += self.eps
         step = m / scale
-        step *= self.lr / (1 - beta1**t)
-        return theta - step, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
+        step *= -rate
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,18 @@ class AdaBound(Adam):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         m, v = _moments(self, theta, grad, state)
-        return theta - self._rate(v, t) * m, {"exp_avg": m, "exp_avg_sq": v}
+        return theta - self._rate(v) * m, {"exp_avg": m, "exp_avg_sq": v}
 
-    def _rate(self, v: Any, t: int) -> Any:
-        beta1, beta2 = self.betas
-        scale = namespace(v).sqrt(v) + self.eps
-        rate = self.lr * (1 - beta2**t) ** 0.5 / (1 - beta1**t) / scale
+    def _numbers(self, t: int) -> tuple[Any, ...]:
+        rate, root = super()._numbers(t)
         final = self.final_lr * (self.lr / self.base_lr)
         passed = self.gamma * t
-        # 1 - 1/(passed + 1) without the cancellation
-        return clip(rate, final * (passed / (passed + 1)), final * (1 + 1 / passed))
+        # the lower bound is 1 - 1/(passed + 1) without the cancellation
+        return rate * root, final * (passed / (passed + 1)), final * (1 + 1 / passed)
+
+    def _rate(self, v: Any) -> Any:
+        rate, lower, upper = self.now
+        return clip(rate / (namespace(v).sqrt(v) + self.eps), lower, upper)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ class AMSBound(AdaBound):
         m, v = _moments(self, theta, grad, state)
         largest = namespace(theta).maximum(state["max_exp_avg_sq"], v)
         memory = {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
-        return theta - self._rate(largest, t) * m, memory
+        return theta - self._rate(largest) * m, memory
 
 
 def _moments(rule: Any, theta: Any, grad: Any, state: Any) -> tuple[Any, Any]:
