@@ -113,7 +113,11 @@ def test_a_gradient_of_zero_is_a_gradient():
     assert (p != before).all()
 
 
-@pytest.mark.parametrize("opt", [Adam(lr=lambda t: 0.1 / (t + 1)), Lion(weight_decay=0.1)], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "opt",
+    [Adam(lr=lambda t: 0.1 / (t + 1)), Lion(weight_decay=0.1)],
+    ids=lambda o: type(o).__name__,
+)
 @pytest.mark.parametrize("how", ["state_dict", "file", "deepcopy"])
 def test_it_goes_on_to_the_same_bits(opt, how):
     module = module_of()
