@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,12 @@ class Sequential:
         lines = [f"  {i}  {r[0]:<{a}}  {r[1]:<{b}}  {r[2]:>{c}}" for i, r in enumerate(rows)]
         return "\n".join([f"Sequential, {self.size:,} parameters", *lines])
 
-    def init(self, rng: Any, replicas: int | tuple[int, ...] = ()) -> Any:
+    def init(
+        self,
+        rng: Any,
+        replicas: int | tuple[int, ...] = (),
+        draw: Callable[[Layer, Any], Any] | None = None,
+    ) -> Any:
         """Draw initial parameters in the backend in force.
 
         The replicas are drawn one after the other, so that the first ten of twenty are the ten
@@ -83,6 +89,10 @@ class Sequential:
         rng : numpy.random.Generator
         replicas : int or tuple of int, default ()
             Axes before the last.
+        draw : function ``(layer, rng) -> arrays``, optional
+            Draws each layer's parameters, in the order of ``layer.shapes``, in place of the
+            layer's own initializers: ``draw=initializers.pytorch``. It is asked for the layers
+            inside blocks too.
 
         Returns
         -------
@@ -91,7 +101,7 @@ class Sequential:
             no printed result hangs on the last bit.
         """
         replicas = (replicas,) if isinstance(replicas, int) else tuple(replicas)
-        rows = [_joined(self.row.init(rng)) for _ in range(math.prod(replicas))]
+        rows = [_joined(self.row.init(rng, draw)) for _ in range(math.prod(replicas))]
         theta = np.reshape(rows, (*replicas, self.size)).astype(current().dtype, copy=False)
         if os.environ.get("COMPANION_JITTER"):
             theta = np.nextafter(theta, theta.dtype.type(np.inf))

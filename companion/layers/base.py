@@ -91,8 +91,9 @@ class Row(Layer):
     def __repr__(self) -> str:
         return f"Row({', '.join(map(repr, self.layers))})"
 
-    def init(self, rng: Any) -> tuple[Any, ...]:
-        return tuple(value for layer in self.layers for value in layer.init(rng))
+    def init(self, rng: Any, draw: Any = None) -> tuple[Any, ...]:
+        """Draw the layers' parameters, each by ``draw(layer, rng)`` if that is given."""
+        return tuple(value for layer in self.layers for value in _start(layer, rng, draw))
 
     def init_state(self) -> tuple[Any, ...]:
         return tuple(value for layer in self.layers for value in layer.init_state())
@@ -188,6 +189,19 @@ def axes_but(axis: int, x: Any, param: Any, layer: Any) -> tuple[int, ...]:
             f"got shape {tuple(x.shape)}"
         )
     return tuple([i for i in range(replicas, x.ndim) if i != kept])
+
+
+def _start(layer: Layer, rng: Any, draw: Any) -> tuple[Any, ...]:
+    if isinstance(layer, Row):
+        return layer.init(rng, draw)
+    values = layer.init(rng) if draw is None else draw(layer, rng)
+    if draw is not None and [np.shape(v) for v in values] != [*layer.shapes.values()]:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in layer.shapes.items())
+        raise ValueError(
+            f"draw must return arrays for {layer} with the shapes of {shapes or 'nothing'}; "
+            f"got {[np.shape(v) for v in values]}"
+        )
+    return values
 
 
 def _named(shapes: Any) -> dict[str, tuple[int, ...]]:

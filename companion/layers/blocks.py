@@ -62,8 +62,8 @@ class Residual(Row):
         shortcut = [] if self.shortcut is None else [f"shortcut={self.shortcut!r}"]
         return f"Residual({', '.join([*map(repr, self.layers), *shortcut])})"
 
-    def init(self, rng: Any) -> tuple[Any, ...]:
-        return super().init(rng) + self.path.init(rng)
+    def init(self, rng: Any, draw: Any = None) -> tuple[Any, ...]:
+        return super().init(rng, draw) + self.path.init(rng, draw)
 
     def init_state(self) -> tuple[Any, ...]:
         return super().init_state() + self.path.init_state()
@@ -140,8 +140,8 @@ class ReZero(Row):
     def __repr__(self) -> str:
         return f"ReZero({', '.join(map(repr, self.layers))})"
 
-    def init(self, rng: Any) -> tuple[Any, ...]:
-        return (*super().init(rng), np.zeros(1))
+    def init(self, rng: Any, draw: Any = None) -> tuple[Any, ...]:
+        return (*super().init(rng, draw), np.zeros(1))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         _check_ends(self, super().output_shape(shape), shape)

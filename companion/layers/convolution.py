@@ -90,10 +90,11 @@ class Conv2d(_Windows):
         Rows and columns of zeros at each side. The output has
         :math:`h'=\lfloor(h+2p-k)/s\rfloor+1` rows.
     init : initializer, default :func:`~companion.initializers.kaiming_normal`
-        ``init(shape, rng=rng, **options)`` draws the weight, for the shape ``(kh, kw, c, o)``;
-        the bias starts at 0.
+        ``init(shape, rng=rng, **options)`` draws the weight, for the shape ``(kh, kw, c, o)``.
+    bias_init : initializer, default :func:`~companion.initializers.zeros`
+        ``bias_init((o,), rng=rng)`` draws the bias.
     **options
-        For the initializer, such as ``gain``.
+        For `init`, such as ``gain``.
 
     Raises
     ------
@@ -132,12 +133,13 @@ class Conv2d(_Windows):
         stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, int] = 0,
         init: Callable[..., Any] = initializers.kaiming_normal,
+        bias_init: Callable[..., Any] = initializers.zeros,
         **options: Any,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         check_counts("channels", in_channels=in_channels, out_channels=out_channels)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.weight_init, self.options = init, options
+        self.weight_init, self.bias_init, self.options = init, bias_init, options
         self.shapes = {
             "weight": (out_channels, in_channels, *self.kernel_size),
             "bias": (out_channels,),
@@ -153,7 +155,8 @@ class Conv2d(_Windows):
     def init(self, rng: Any) -> tuple[Any, ...]:
         shape = (*self.kernel_size, self.in_channels, self.out_channels)
         weight = self.weight_init(shape, rng=rng, **self.options)
-        return np.transpose(weight, (3, 2, 0, 1)), np.zeros(self.out_channels)
+        bias = self.bias_init(self.shapes["bias"], rng=rng)
+        return np.transpose(weight, (3, 2, 0, 1)), bias
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         weight, bias = params

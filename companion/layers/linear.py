@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from companion import activations, initializers
 from companion.backend import namespace, total
 from companion.layers.base import Layer, as_samples, check_counts
@@ -22,9 +20,11 @@ class Linear(Layer):
     n_in, n_out : int
         Numbers of features. The weight has shape ``(n_in, n_out)``; torch keeps its transpose.
     init : initializer, default :func:`~companion.initializers.kaiming_normal`
-        ``init(shape, rng=rng, **options)`` draws the weight; the bias starts at 0.
+        ``init(shape, rng=rng, **options)`` draws the weight.
+    bias_init : initializer, default :func:`~companion.initializers.zeros`
+        ``bias_init((n_out,), rng=rng)`` draws the bias.
     **options
-        For the initializer, such as ``gain``.
+        For `init`, such as ``gain``.
 
     Examples
     --------
@@ -39,10 +39,12 @@ class Linear(Layer):
         n_in: int,
         n_out: int,
         init: Callable[..., Any] = initializers.kaiming_normal,
+        bias_init: Callable[..., Any] = initializers.zeros,
         **options: Any,
     ) -> None:
         check_counts("features", n_in=n_in, n_out=n_out)
-        self.n_in, self.n_out, self.weight_init, self.options = n_in, n_out, init, options
+        self.n_in, self.n_out = n_in, n_out
+        self.weight_init, self.bias_init, self.options = init, bias_init, options
         self.shapes = {"weight": (n_in, n_out), "bias": (n_out,)}
 
     def __repr__(self) -> str:
@@ -53,7 +55,7 @@ class Linear(Layer):
 
     def init(self, rng: Any) -> tuple[Any, ...]:
         weight = self.weight_init(self.shapes["weight"], rng=rng, **self.options)
-        return weight, np.zeros(self.shapes["bias"])
+        return weight, self.bias_init(self.shapes["bias"], rng=rng)
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         weight, bias = params
@@ -63,7 +65,8 @@ class Linear(Layer):
             )
         shape = x.shape
         x = as_samples(x, weight)
-        y = x @ weight + bias[..., None, :]
+        y = x @ weight
+        y += bias[..., None, :]  # the product is ours: an array less
         return _in_shape(y, shape), (x, weight)
 
     def backward(
@@ -86,7 +89,7 @@ class Maxout(Linear):
     ----------
     n_in, n_out : int
     num_pieces : int, default 2
-    init, **options
+    init, bias_init, **options
         As in :class:`Linear`.
     """
 
@@ -96,9 +99,10 @@ class Maxout(Linear):
         n_out: int,
         num_pieces: int = 2,
         init: Callable[..., Any] = initializers.kaiming_normal,
+        bias_init: Callable[..., Any] = initializers.zeros,
         **options: Any,
     ) -> None:
-        super().__init__(n_in, n_out * num_pieces, init, **options)
+        super().__init__(n_in, n_out * num_pieces, init, bias_init, **options)
         self.num_pieces = num_pieces
 
     def __repr__(self) -> str:

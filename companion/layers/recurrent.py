@@ -25,10 +25,16 @@ class _Recurrent(Layer):
     gates = 1
 
     def __init__(
-        self, n_in: int, n_hidden: int, init: Callable[..., Any], options: dict[str, Any]
+        self,
+        n_in: int,
+        n_hidden: int,
+        init: Callable[..., Any],
+        recurrent_init: Callable[..., Any] | None,
+        options: dict[str, Any],
     ) -> None:
         check_counts("features", n_in=n_in, n_hidden=n_hidden)
-        self.n_in, self.n_hidden, self.weight_init, self.options = n_in, n_hidden, init, options
+        self.n_in, self.n_hidden = n_in, n_hidden
+        self.weight_init, self.recurrent_init, self.options = init, recurrent_init, options
         width = self.gates * n_hidden
         self.shapes = {
             "weight_ih": (n_in, width),
@@ -43,9 +49,13 @@ class _Recurrent(Layer):
         return (*shape[:-1], self.n_hidden)
 
     def init(self, rng: Any) -> tuple[Any, ...]:
-        *weights, bias = self.shapes.values()
-        drawn = (self.weight_init(shape, rng=rng, **self.options) for shape in weights)
-        return (*drawn, np.zeros(bias))
+        first, second, bias = self.shapes.values()
+        weight = self.weight_init(first, rng=rng, **self.options)
+        if self.recurrent_init is None:
+            recurrent = self.weight_init(second, rng=rng, **self.options)
+        else:
+            recurrent = self.recurrent_init(second, rng=rng)
+        return weight, recurrent, np.zeros(bias)
 
     def _from_input(self, params: tuple[Any, ...], x: Any) -> Any:
         """Return the input's share of the pre-activations, and the bias, for all steps."""
@@ -90,8 +100,11 @@ class RNN(_Recurrent):
     init : initializer, default :func:`~companion.initializers.lecun_normal`
         ``init(shape, rng=rng, **options)`` draws both weights, of shapes ``(d, h)`` and
         ``(h, h)``; the bias starts at 0.
+    recurrent_init : initializer, optional
+        ``recurrent_init(shape, rng=rng)`` draws ``weight_hh`` instead, such as
+        :func:`~companion.initializers.orthogonal`.
     **options
-        For the initializer, such as ``gain``.
+        For `init`, such as ``gain``.
 
     Raises
     ------
@@ -125,9 +138,10 @@ class RNN(_Recurrent):
         n_in: int,
         n_hidden: int,
         init: Callable[..., Any] = initializers.lecun_normal,
+        recurrent_init: Callable[..., Any] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(n_in, n_hidden, init, options)
+        super().__init__(n_in, n_hidden, init, recurrent_init, options)
 
     def forward(self, params: tuple[Any, ...], x: Any) -> tuple[Any, Any]:
         xp, weight_hh = namespace(x), params[1]
@@ -180,8 +194,12 @@ class LSTM(_Recurrent):
     init : initializer, default :func:`~companion.initializers.lecun_normal`
         ``init(shape, rng=rng, **options)`` draws both weights, of shapes ``(d, 4h)`` and
         ``(h, 4h)``; the other biases start at 0.
+    recurrent_init : initializer, optional
+        ``recurrent_init(shape, rng=rng)`` draws ``weight_hh`` instead, such as
+        :func:`~companion.initializers.orthogonal`, gate by gate with
+        ``stacked(orthogonal, 4)``.
     **options
-        For the initializer, such as ``gain``.
+        For `init`, such as ``gain``.
 
     Raises
     ------
@@ -224,9 +242,10 @@ class LSTM(_Recurrent):
         n_hidden: int,
         forget_bias: float = 1.0,
         init: Callable[..., Any] = initializers.lecun_normal,
+        recurrent_init: Callable[..., Any] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(n_in, n_hidden, init, options)
+        super().__init__(n_in, n_hidden, init, recurrent_init, options)
         self.forget_bias = forget_bias
 
     def init(self, rng: Any) -> tuple[Any, ...]:

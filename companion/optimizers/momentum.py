@@ -63,12 +63,16 @@ class SGD(Optimizer):
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         if is_used(self.weight_decay):
             grad = grad + self.weight_decay * theta
-        if not is_used(self.momentum):
-            return theta - self.lr * grad, {}
-        buffer = self.momentum * state["momentum"]
-        buffer += grad if t == 1 else (1 - self.dampening) * grad  # ours: one pass less
-        grad = grad + self.momentum * buffer if self.nesterov else buffer
-        return theta - self.lr * grad, {"momentum": buffer}
+        memory = {}
+        if is_used(self.momentum):
+            # in place on arrays of our own: each pass over memory counts
+            buffer = self.momentum * state["momentum"]
+            buffer += grad if t == 1 else (1 - self.dampening) * grad
+            grad = grad + self.momentum * buffer if self.nesterov else buffer
+            memory["momentum"] = buffer
+        step = -self.lr * grad
+        step += theta
+        return step, memory
 
 
 @dataclass(frozen=True)
