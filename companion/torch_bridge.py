@@ -1,4 +1,4 @@
-"""Functions, layers and networks of this package inside torch models.
+"""Functions, layers, networks and optimizers of this package in torch's own training.
 
 Torch's autograd is then not left to derive anything: the backward pass is the one by hand. What
 torch differentiates twice (``create_graph=True``) is computed anew from the inputs, and torch
@@ -12,7 +12,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from companion.backend import array, to_numpy
 from companion.layers import Attention, Linear, Residual
 from companion.layers.base import Layer, Row
 from companion.network import Sequential, _joined, _views
+from companion.optimizers import Optimizer
 
 
 def as_torch_function(
@@ -320,6 +321,152 @@ def from_state_dict(net: Sequential, state_dict: dict[str, torch.Tensor]) -> tup
     parts = (net.row.shapes, net.row.state_shapes)
     theta, state = (array(_joined(tuple([given[name] for name in names]))) for names in parts)
     return theta, state
+
+
+def as_torch_optimizer(optimizer: Optimizer, params: Any) -> torch.optim.Optimizer:
+    """Make an optimizer of this package one of torch's, for any torch module.
+
+    Hyperparameters that are numbers stand in ``param_groups``, where torch's learning rate
+    schedulers change them, and where a group may have its own; schedules of this package stay
+    schedules. State has torch's form, an entry for each parameter, and a ``state_dict`` that is
+    loaded goes on to the same bits. As in torch, a parameter without gradient is left as it is,
+    its state and its count of steps too.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        That treats each parameter for itself, so neither Muon nor NaturalGradient.
+    params : iterable
+        Of tensors, or of parameter groups, as for any optimizer of torch.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+
+    Raises
+    ------
+    TypeError
+        If the optimizer is none of this package, needs the whole network, or takes its gradients
+        where the parameters are not.
+    ValueError
+        For a hyperparameter out of range, or an array of them: groups do that here.
+
+    Examples
+    --------
+    >>> from companion.optimizers import Lion
+    >>> module = torch.nn.Linear(2, 1)
+    >>> optimizer = as_torch_optimizer(Lion(lr=0.01, weight_decay=0.1), module.parameters())
+    >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    >>> module(torch.ones(2)).sum().backward()
+    >>> optimizer.step(), scheduler.step(), optimizer.param_groups[0]["lr"]
+    (None, None, 0.001)
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of companion.optimizers; got {optimizer!r}")
+    return _TorchOptimizer(params, optimizer)
+
+
+class _TorchOptimizer(torch.optim.Optimizer):
+    def __init__(self, params: Any, optimizer: Optimizer) -> None:
+        values = {f.name: getattr(optimizer, f.name) for f in fields(optimizer)}
+        for name, value in values.items():
+            if any(hasattr(v, "dtype") for v in (value if isinstance(value, tuple) else (value,))):
+                raise ValueError(f"{name} must be a number or a schedule; got an array: use groups")
+            if isinstance(value, Sequential) or name in optimizer._constant:
+                raise TypeError(
+                    "optimizer must treat each parameter for itself; "
+                    f"{type(optimizer).__name__} needs the whole network"
+                )
+        if type(optimizer).lookahead is not Optimizer.lookahead:
+            raise TypeError(
+                "optimizer must take its gradients at the parameters, as SGD(nesterov=True) does; "
+                f"{type(optimizer).__name__} takes them elsewhere"
+            )
+        self.optimizer = optimizer
+        #: Parameters of one history and their state, side by side in one vector.
+        self._bundles: list[tuple[Any, list[Any], dict[str, Any]]] = []
+        super().__init__(params, {n: v for n, v in values.items() if not callable(v)})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"optimizer": self.optimizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._bundles = []
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        self._rule(self.param_groups[-1])
+
+    def _rule(self, group: dict[str, Any]) -> Optimizer:
+        """Return the optimizer with what the group says now."""
+        said = {n: group[n] for n in self.defaults if n in group and n != "differentiable"}
+        changed = {n: v for n, v in said.items() if v != getattr(self.optimizer, n)}
+        return replace(self.optimizer, **changed) if changed else self.optimizer
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = enumerate(self.param_groups)
+        held = [(i, p) for i, group in groups for p in group["params"] if p.grad is not None]
+        if {id(p) for _, p in held} != {id(p) for _, own, _ in self._bundles for p in own}:
+            self._bundle(held)
+        rules = [self._rule(group) for group in self.param_groups]
+        for k, (i, params, state) in enumerate(self._bundles):
+            grads = [p.grad for p in params]
+            if any(g.is_sparse for g in grads):
+                raise RuntimeError("optimizers of companion take no sparse gradients")
+            theta, state = rules[i].update(_flattened(params), _flattened(grads), state)
+            torch._foreach_copy_(params, _cut(theta, params))
+            self._bundles[k] = (i, params, state)
+            self._keep(params, state)
+        return loss
+
+    def _bundle(self, held: list[tuple[int, Any]]) -> None:
+        """Put together what takes a step, by group, dtype, device and history."""
+        bundles: dict[Any, list[Any]] = {}
+        for i, p in held:
+            alike = str([(n, v) for n, v in self.state[p].items() if not _is_own(v, p)])
+            bundles.setdefault((i, p.dtype, p.device, alike), []).append(p)
+        self._bundles = []
+        for (i, *_), own in bundles.items():
+            kept = [self.state[p] for p in own]
+            if kept[0]:
+                state = {
+                    n: _flattened([s[n] for s in kept]) if _is_own(v, own[0]) else v
+                    for n, v in kept[0].items()
+                }
+                state["step"] = int(state["step"])
+            else:
+                state = self._rule(self.param_groups[i]).init(_flattened(own))
+            self._bundles.append((i, own, state))
+
+    def _keep(self, params: list[Any], state: dict[str, Any]) -> None:
+        """Give each parameter its part of the state."""
+        size = sum(p.numel() for p in params)
+        parts = {
+            n: _cut(v, params) if tuple(getattr(v, "shape", ())) == (size,) else [v] * len(params)
+            for n, v in state.items()
+        }
+        for i, p in enumerate(params):
+            self.state[p] = {n: values[i] for n, values in parts.items()}
+
+
+def _flattened(tensors: list[Any]) -> Any:
+    return torch.cat([t.reshape(-1) for t in tensors])
+
+
+def _cut(vector: Any, like: list[Any]) -> list[Any]:
+    parts = vector.split([t.numel() for t in like])
+    return [part.view(t.shape) for part, t in zip(parts, like, strict=True)]
+
+
+def _is_own(value: Any, parameter: Any) -> bool:
+    """Tell whether this part of the state has an entry for each of the parameter's."""
+    return isinstance(value, torch.Tensor) and value.shape == parameter.shape
 
 
 @dataclass(frozen=True)

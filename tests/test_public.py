@@ -15,14 +15,17 @@ MODULES = (
     "losses",
     "network",
     "optimizers",
+    "schedules",
     "torch_bridge",
     "training",
 )
 #: the files with the tests of a module, if it is not one under its name
 FILES = {
     "boxes": ("test_boxes", "losses/cases_boxes", "losses/test_boxes"),
-    "initializers": ("test_initializers*",),
+    "initializers": ("test_initializers*", "initializers/test_*"),
     "losses": tuple(f"losses/{kind}" for kind in ("test_*", "cases_*")),
+    "optimizers": ("test_optimizers", "optimizers/test_*"),
+    "torch_bridge": ("test_torch_bridge", "optimizers/test_torch_bridge"),
     "training": tuple(f"test_{name}" for name in ("training", "checkpoint", "distributed")),
 }
 HERE = Path(__file__).parent

@@ -32,14 +32,18 @@ from companion.initializers.independent import (
     xavier_uniform,
     zeros,
 )
+from companion.initializers.mean_field import correlation_map, susceptibility, variance_map
+from companion.initializers.networks import fixup, lsuv
 from companion.initializers.structured import dirac, eye, orthogonal, sparse, stacked
 
 __all__ = [
     "calculate_gain",
     "constant",
+    "correlation_map",
     "dirac",
     "eye",
     "fans",
+    "fixup",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -49,14 +53,17 @@ __all__ = [
     "keras",
     "lecun_normal",
     "lecun_uniform",
+    "lsuv",
     "normal",
     "ones",
     "orthogonal",
     "pytorch",
     "sparse",
     "stacked",
+    "susceptibility",
     "trunc_normal",
     "uniform",
+    "variance_map",
     "variance_scaling",
     "xavier_normal",
     "xavier_uniform",

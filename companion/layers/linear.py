@@ -65,7 +65,8 @@ class Linear(Layer):
             )
         shape = x.shape
         x = as_samples(x, weight)
-        y = x @ weight + bias[..., None, :]
+        y = x @ weight
+        y += bias[..., None, :]  # the product is ours: an array less
         return _in_shape(y, shape), (x, weight)
 
     def backward(

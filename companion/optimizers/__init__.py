@@ -4,8 +4,34 @@
 changed in place, and all leading axes are replicas.
 """
 
-from companion.optimizers.adam import Adam
+from companion.optimizers.adam import Adam, AdamW, NAdam, RAdam
+from companion.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from companion.optimizers.base import Optimizer, decay_mask
-from companion.optimizers.momentum import SGD
+from companion.optimizers.bounds import AdaBound, AMSBound, AMSGrad
+from companion.optimizers.lion import Lion
+from companion.optimizers.momentum import SGD, HeavyBall, Nesterov
+from companion.optimizers.muon import Muon, newton_schulz
+from companion.optimizers.natural import NaturalGradient, softmax_fisher
 
-__all__ = ["SGD", "Adam", "Optimizer", "decay_mask"]
+__all__ = [
+    "SGD",
+    "AMSBound",
+    "AMSGrad",
+    "AdaBound",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "HeavyBall",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "NaturalGradient",
+    "Nesterov",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "decay_mask",
+    "newton_schulz",
+    "softmax_fisher",
+]

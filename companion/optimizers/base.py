@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,13 +23,19 @@ class Optimizer:
     """
 
     lr: Any
+    now: ClassVar[Any] = None
+
+    #: Names of fields that are no hyperparameters: a function there is no schedule.
+    _constant: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Say so if a hyperparameter is out of range, and note which are not mere numbers."""
         self._check()
-        names = [f.name for f in fields(self)]
+        names = [f.name for f in fields(self) if f.name not in self._constant]
         varied = [name for name in names if any(_is_varied(v) for v in _flat(getattr(self, name)))]
         object.__setattr__(self, "_varied", tuple(varied))
+        if not varied and type(self)._numbers is Optimizer._numbers:
+            object.__setattr__(self, "now", ())  # every step has this rule
 
     def init(self, theta: Any) -> dict[str, Any]:
         """Return the state before the first step."""
@@ -50,11 +56,22 @@ class Optimizer:
         theta, memory = self.at(t, theta)._step(theta, grad, state, t + 1)
         return theta, {"step": t + 1, **memory}
 
+    def _numbers(self, t: int) -> tuple[Any, ...]:
+        """Return what step t, from 1, needs of t and the hyperparameters, as ``self.now``.
+
+        Powers of t would be computed for each parameter where they are part of a compiled graph.
+        """
+        return ()
+
+    def lookahead(self, theta: Any, state: dict[str, Any]) -> Any:
+        """Return where the gradient of the next step is to be taken: at theta, in most rules."""
+        return theta
+
     def at(self, step: int, theta: Any, as_arrays: bool = False) -> Self:
         """Return the rule of one step: schedules replaced by their values, arrays made like theta.
 
-        With `as_arrays` numbers that a schedule gives are arrays as well: a compiled step would
-        be compiled anew for every other number.
+        With `as_arrays` numbers that change with the step are arrays as well: a compiled step
+        would be compiled anew for every other number.
 
         Examples
         --------
@@ -62,14 +79,16 @@ class Optimizer:
         >>> SGD(lr=lambda t: 0.5**t).at(2, np.zeros(3)).lr
         0.25
         """
-        if not self._varied:  # type: ignore[attr-defined]
+        if self.now is not None:
             return self
         rule = copy.copy(self)
         for name in self._varied:  # type: ignore[attr-defined]
             found = getattr(self, name)
             values = tuple(_now(value, step, theta, as_arrays) for value in _flat(found))
             object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
-        object.__setattr__(rule, "_varied", ())
+        numbers = rule._numbers(step + 1)
+        now = tuple(like(n, theta) for n in numbers) if as_arrays else numbers
+        object.__setattr__(rule, "now", now)
         return rule
 
     def _check(self) -> None:
@@ -122,6 +141,13 @@ def decay_mask(net: Any) -> Any:
     for values in net.unpack(mask).values():
         values[...] = values.ndim > 1
     return mask
+
+
+def averaged(old: Any, decay: Any, new: Any) -> Any:
+    """Return the moving average after one more value, ``decay * old + (1 - decay) * new``."""
+    average = decay * old
+    average += (1 - decay) * new  # ours: one pass less
+    return average
 
 
 def is_used(value: Any) -> bool:
