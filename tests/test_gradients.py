@@ -24,6 +24,7 @@ from companion.gradients import (
     noise,
     noise_scale,
     numerical_gradient,
+    sharpness,
     update_ratio,
 )
 from companion.network import Sequential
@@ -381,6 +382,55 @@ def test_bad_input_of_noise_is_named():
     for sizes in ((4, 4), (8, 4), (0, 4)):
         with pytest.raises(ValueError, match="batch_sizes must be positive and increase"):
             noise_scale((1.0, 0.5), sizes)
+
+
+# Curvature ------------------------------------------------------------------------------------
+
+
+def test_sharpness_is_the_largest_eigenvalue(created):
+    """Of two replicas; in one it is negative."""
+    rng = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(rng.standard_normal((6, 6)))
+    values = np.array([[9.0, 4.0, 3.0, 2.0, 1.0, -1.0], [2.0, 1.0, 0.5, 0.1, 0.0, -7.0]])
+    hessian = array(turn * values[:, None, :] @ turn.T)
+
+    def gradient(x):
+        return (hessian @ x[..., None])[..., 0]
+
+    x, v = array(rng.standard_normal((2, 6))), array(rng.standard_normal((2, 6)))
+    value, vector = sharpness(gradient, x, v, steps=60)
+    assert_allclose(to_numpy(value), [9, -7], rtol=1e-8)
+    assert_allclose(abs(to_numpy(vector) @ turn)[[0, 1], [0, 5]], 1, rtol=1e-8)
+    again, _ = sharpness(gradient, x, vector, steps=1)
+    assert_allclose(to_numpy(again), [9, -7], rtol=1e-8)
+
+
+def test_sharpness_of_a_network_is_that_of_torchs_hessian(created):
+    _, theta, _ = small_net()
+    net = Sequential(layers.Linear(4, 4), layers.Tanh(), layers.Linear(4, 3))
+    x = array(np.random.default_rng(3).standard_normal((6, 4)))
+
+    def gradient(theta):
+        y, cache = net.forward(theta, x)
+        return net.backward(cache, losses.cross_entropy_grad(y, np.arange(6) % 3))[1]
+
+    start = array(np.random.default_rng(1).standard_normal(net.size))
+    got, _ = sharpness(gradient, theta, start, steps=200)
+    backend.use("torch", device="cpu")  # the fixture sets it back
+    x, theta = array(to_numpy(x)), array(to_numpy(theta))
+
+    def loss(theta):
+        return losses.cross_entropy(net.forward(theta, x)[0], np.arange(6) % 3)
+
+    values = np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, theta))
+    assert float(got) == pytest.approx(values[np.abs(values).argmax()], rel=1e-6)
+
+
+def test_bad_input_of_sharpness_is_named():
+    with pytest.raises(ValueError, match=r"vector must have shape \(3,\); got \(2,\)"):
+        sharpness(lambda x: x, np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="steps must be positive; got 0"):
+        sharpness(lambda x: x, np.ones(3), np.ones(3), steps=0)
 
 
 # file, right, wrong, which check sees it

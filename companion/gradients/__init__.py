@@ -1,7 +1,8 @@
-"""What is done with a gradient before a step: check it, clip it, measure its noise."""
+"""What is done with gradients besides a step: checks, clipping, noise, curvature."""
 
 from companion.gradients.checking import gradient_check, numerical_gradient
 from companion.gradients.clipping import clip_grad_norm, clip_grad_value, grad_norm, update_ratio
+from companion.gradients.curvature import sharpness
 from companion.gradients.noise import Noise, gradient_variance, noise_scale
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "gradient_variance",
     "noise_scale",
     "numerical_gradient",
+    "sharpness",
     "update_ratio",
 ]

@@ -82,6 +82,7 @@ for _library in ("torch", "companion"):
         lr=("lr", 0.01), lr_decay=("lr_decay", 0.0), weight_decay=("l2", 0.0),
         initial_accumulator_value=("initial", 0.0), eps=("eps", 1e-10),
     )  # fmt: skip
+_form("SGD", "companion", "HeavyBall", lr=("lr", REQUIRED), momentum=("velocity", 0.9))
 _form(
     "Lion", "companion", "Lion",
     lr=("lr", 0.0001), betas=(BETAS, (0.9, 0.99)), weight_decay=("decoupled", 0.0),
@@ -174,7 +175,8 @@ def translate(
     Parameters
     ----------
     name : str
-        Of the optimizer: "SGD", "Adam", "AdamW", "RMSprop", "Adagrad" or "Lion".
+        Of the optimizer: "SGD", "Adam", "AdamW", "RMSprop", "Adagrad" or "Lion"; in the
+        companion also "HeavyBall".
     source, target : {"companion", "torch", "keras", "optax", "paper", "average"}
         "paper" is Polyak's momentum, Kingma and Ba's algorithm 1, Loshchilov and Hutter's
         algorithm 2, Graves' RMSprop, and those of Duchi et al. and Chen et al.; "average" is

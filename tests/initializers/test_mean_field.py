@@ -49,6 +49,18 @@ def test_variance_and_slope_are_the_integrals(created, name):
     check_slope(name)
 
 
+def check_relu():
+    q = array(np.array([0.3, 2.0]))
+    found = to_numpy(mean_field.variance_map(act.relu, q, 1.3, 0.4))
+    assert_allclose(found, 1.69 * np.array([0.15, 1.0]) + 0.16, rtol=1e-13)
+    found = to_numpy(mean_field.susceptibility(act.relu_grad, q, 1.3))
+    assert_allclose(found, 1.69 / 2, rtol=1e-13)
+
+
+def test_relus_halves_are_exact(created):
+    check_relu()
+
+
 def check_correlation():
     """ReLU's arc-cosine kernel (Cho and Saul 2009), and erf's arcsine (Williams 1997)."""
     c = np.array([-1, -0.5, 0, 0.3, 0.9, 0.999, 1])
@@ -135,6 +147,16 @@ def not_squared(monkeypatch):
         mean_field, "variance_map", lambda f, q, w, b=0.0: w * mean_field._mean(f, q) + b**2
     )
     monkeypatch.setattr(mean_field, "susceptibility", lambda f, q, w: w * mean_field._mean(f, q))
+
+
+def test_a_node_at_zero_is_caught(monkeypatch, on_numpy):
+    """It belongs to neither half, and a jump would lose its weight."""
+    nodes = np.arange(-160, 161) / 20
+    weights = np.exp(-(nodes**2) / 2)
+    monkeypatch.setattr(mean_field, "_NODES", nodes)
+    monkeypatch.setattr(mean_field, "_WEIGHTS", weights / weights.sum())
+    with pytest.raises(AssertionError):
+        check_relu()
 
 
 @pytest.mark.parametrize("mistake", [hermite, unnormalised, not_squared])

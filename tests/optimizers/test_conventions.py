@@ -282,7 +282,7 @@ CASES = [
     ("AdamW", "optax", {"learning_rate": falling}, NOT_KERAS),
     ("AdamW", "paper", {"weight_decay": 0.001, "alpha": 0.01, "epsilon": 0.0}, {}),
     ("AdamW", "paper", {"weight_decay": 0.001, "alpha": 0.01,
-                        "eta": lambda t: (1 - t / 400) * (t < 400)}, NOT_KERAS),
+                        "eta": lambda t: 0.99**t}, NOT_KERAS),
     ("RMSprop", "torch", {"momentum": 0.9, "eps": 0.01},
      dict.fromkeys(("keras", "paper"), "one v only")),
     ("RMSprop", "torch", {"momentum": 0.9, "eps": 0.0}, {}),
@@ -309,6 +309,8 @@ CASES = [
     ("Adagrad", "optax", {"learning_rate": falling, "eps": 0.1}, {"paper": "one v only"}),
     ("Adagrad", "paper", {"eta": 0.1, "delta": 1e-3},
      {"keras": "one v only", "optax": "one v only"}),
+    ("HeavyBall", "companion", {"lr": falling}, {"average": "as soon as the rate changes"}
+     | {"keras": None}),
     ("Lion", "paper", {"weight_decay": 0.1, "eta": 0.001}, {}),
     ("Lion", "keras", {"beta_1": 0.5}, {}),
     ("Lion", "optax", {"learning_rate": falling}, {}),
@@ -319,7 +321,7 @@ PAIRS = [
     for name, source, given, refused in CASES
     for target in ALL
     if target != source
-    and (name == "SGD" or target != "average")
+    and (name in ("SGD", "HeavyBall") or target != "average")
     and (name != "Lion" or target != "torch")
 ]
 
