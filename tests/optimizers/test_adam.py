@@ -158,7 +158,8 @@ def wrong_adamw(mistake=""):
     def rule(self, theta, grad, state, t):
         if mistake == "in the gradient":
             grad = grad + self.weight_decay * theta
-        after, new = Adam._step(Adam(self.lr, self.betas, self.eps), theta, grad, state, t)
+        plain = Adam(self.lr, self.betas, self.eps)
+        after, new = Adam._step(plain.at(t - 1, theta), theta, grad, state, t)
         if mistake == "after the step":
             return after * (1 - self.lr * self.weight_decay), new
         rate = 1 if mistake == "without the rate" else self.lr
