@@ -45,7 +45,7 @@ refresh: $(INSTALLED)  ## run the notebooks and the claims again and store what 
 	$(ONE_THREAD) $(PY) tools/refresh.py $(NB)
 	$(ONE_THREAD) $(PY) -m pytest -q tests/claims --update-ledger
 
-bench: $(INSTALLED)  ## time activations and trainings against torch (minutes)
+bench: $(INSTALLED)  ## time activations, trainings, optimizers and losses against torch (minutes)
 	$(ONE_THREAD) $(PY) -m benchmarks
 
 bench-training: $(INSTALLED)  ## time trainings against torch

@@ -1,9 +1,10 @@
-"""``make bench``: the import; activations, trainings and losses against torch; single passes."""
+"""``make bench``: the import; activations, trainings, optimizers, losses against torch; passes."""
 
-from benchmarks import activations, imports, losses, passes, training
+from benchmarks import activations, imports, losses, optimizers, passes, training
 
 imports.main()
 activations.main()
 training.main()
+optimizers.main()
 losses.main()
 passes.main()

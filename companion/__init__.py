@@ -23,6 +23,7 @@ _LAZY = (
     "network",
     "optimizers",
     "registry",
+    "schedules",
     "teaching",
     "training",
 )

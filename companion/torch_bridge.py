@@ -346,7 +346,8 @@ def as_torch_optimizer(optimizer: Optimizer, params: Any) -> torch.optim.Optimiz
     Raises
     ------
     TypeError
-        If the optimizer is none of this package, or needs the whole network.
+        If the optimizer is none of this package, needs the whole network, or takes its gradients
+        where the parameters are not.
     ValueError
         For a hyperparameter out of range, or an array of them: groups do that here.
 
@@ -376,6 +377,11 @@ class _TorchOptimizer(torch.optim.Optimizer):
                     "optimizer must treat each parameter for itself; "
                     f"{type(optimizer).__name__} needs the whole network"
                 )
+        if type(optimizer).lookahead is not Optimizer.lookahead:
+            raise TypeError(
+                "optimizer must take its gradients at the parameters, as SGD(nesterov=True) does; "
+                f"{type(optimizer).__name__} takes them elsewhere"
+            )
         self.optimizer = optimizer
         #: Parameters of one history and their state, side by side in one vector.
         self._bundles: list[tuple[Any, list[Any], dict[str, Any]]] = []

@@ -1,16 +1,32 @@
-"""Gradient checks: against exact derivatives, torch's autograd and planted errors."""
+"""Checks of gradients, clipping and noise: against exact values, torch and planted errors."""
 
+import inspect
 import math
 
+import array_api_strict
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from companion import backend, gradients, layers, losses
 from companion.backend import array, to_numpy
-from companion.gradients import gradient_check, numerical_gradient
+from companion.gradients import (
+    Noise,
+    clip_grad_norm,
+    clip_grad_value,
+    clipping,
+    grad_norm,
+    gradient_check,
+    gradient_variance,
+    noise,
+    noise_scale,
+    numerical_gradient,
+    sharpness,
+    update_ratio,
+)
 from companion.network import Sequential
 
 finite = st.floats(-100, 100).filter(lambda v: v == 0 or abs(v) > 1e-3)
@@ -163,3 +179,298 @@ def test_mutants_of_the_estimate(monkeypatch, mutant):
     monkeypatch.setitem(globals(), "gradient_check", mutant)
     with pytest.raises(AssertionError):
         test_estimates_the_norm_of_the_error(None, 0.01)
+
+
+# Clipping -------------------------------------------------------------------------------------
+
+NET = Sequential(layers.Linear(4, 5), layers.Tanh(), layers.Linear(5, 3))  # 25 and 18 parameters
+SIZES = np.array([[1e-3], [0.2], [1.0], [100.0]])
+
+
+def some_gradients():
+    return SIZES * np.random.default_rng(7).standard_normal((4, NET.size))
+
+
+def by_torch(clip, gradient, bound, cuts=(20, 25, 40)):
+    """Clip one gradient, in parts, with a function of torch.nn.utils."""
+    parts = [torch.nn.Parameter(torch.zeros(p.shape)) for p in np.split(gradient, cuts)]
+    for part, value in zip(parts, np.split(gradient, cuts), strict=True):
+        part.data = part.data.to(torch.float64)
+        part.grad = torch.tensor(value)
+    clip(parts, float(bound))
+    return np.concatenate([part.grad for part in parts])
+
+
+def check_clip_norm():
+    grads, limits = some_gradients(), np.array([[1.0], [1.0], [0.5], [2.0]])
+    theirs = torch.nn.utils.clip_grad_norm_
+    for limit in (1.0, limits):
+        bounds = np.broadcast_to(limit, (4, 1))[:, 0]
+        got = to_numpy(clipping.clip_grad_norm(array(grads), limit))
+        want = np.stack([by_torch(theirs, g, c) for g, c in zip(grads, bounds, strict=True)])
+        assert_allclose(got, want, rtol=1e-13)
+        assert (np.linalg.norm(got, axis=-1) <= bounds).all()
+        exact = to_numpy(clipping.clip_grad_norm(array(grads), limit, eps=0.0))
+        norms = np.linalg.norm(grads, axis=-1, keepdims=True)
+        assert_allclose(exact, grads * np.minimum(1, bounds[:, None] / norms), rtol=1e-13)
+    layered = to_numpy(clipping.clip_grad_norm(array(grads), 0.7, net=NET))
+    for own in (slice(0, 25), slice(25, None)):
+        want = np.stack([by_torch(theirs, g[own], 0.7, (3,)) for g in grads])
+        assert_allclose(layered[:, own], want, rtol=1e-13)
+
+
+def check_extremes():
+    """The result is representable where the square of the norm, or the norm, is not."""
+    unit = np.array([0.6, 0.8, 0.0])
+    for size in (1e-320, 1e-200, 1e-3, 1e19, 1e200, 1.7e308):
+        got = to_numpy(clipping.clip_grad_norm(array(size * unit), 1.0))
+        want = unit if size > 1 else size * unit  # below the bound as it was, to the last bit
+        np.testing.assert_allclose(got, want, rtol=2e-6 if size == 1e19 else 1e-15, atol=0)
+        if size < 1e307:
+            norm = to_numpy(clipping.grad_norm(array(size * unit)))
+            assert norm == pytest.approx(size, rel=1e-3 if size < 1e-307 else 1e-15)
+    many = np.full(10_000, 1.7e308)  # a norm of 1.7e310
+    assert_allclose(to_numpy(clipping.clip_grad_norm(array(many), 1.0)), 0.01, rtol=1e-14)
+    tiny = to_numpy(clipping.clip_grad_norm(array(1e-200 * unit), 1e-202, eps=0.0))
+    assert_allclose(tiny, 1e-202 * unit, rtol=1e-14)
+    for eps in (0.0, 1e-6):
+        for bound in (0.0, 1.0):
+            still = clipping.clip_grad_norm(array(np.zeros((2, 3))), bound, eps=eps)
+            np.testing.assert_array_equal(to_numpy(still), np.zeros((2, 3)))
+    wrong = array([[1.0, math.inf], [math.nan, 1.0], [3.0, 4.0]])
+    got = to_numpy(clipping.clip_grad_norm(wrong, 1.0))
+    assert np.isnan(got[:2]).all()
+    assert_allclose(got[2], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(to_numpy(clipping.grad_norm(wrong)), [math.inf, math.nan, 5.0])
+
+
+def check_clip_value():
+    grads, limits = some_gradients(), np.array([[0.5], [0.1], [1.0], [30.0]])
+    theirs = torch.nn.utils.clip_grad_value_
+    for limit in (0.3, limits):
+        bounds = np.broadcast_to(limit, (4, 1))[:, 0]
+        got = to_numpy(clipping.clip_grad_value(array(grads), limit))
+        want = [by_torch(theirs, g, c) for g, c in zip(grads, bounds, strict=True)]
+        np.testing.assert_array_equal(got, want)
+    ends = clipping.clip_grad_value(array([math.inf, -math.inf, math.nan, -0.0]), 2)
+    np.testing.assert_array_equal(to_numpy(ends), [2, -2, math.nan, 0])
+
+
+def test_clipping_by_norm_is_that_of_torch_and_of_the_paper(created):
+    check_clip_norm()
+
+
+def test_norms_neither_overflow_nor_underflow(created):
+    check_extremes()
+
+
+def test_clipping_by_value_is_that_of_torch(created):
+    check_clip_value()
+
+
+def test_clipped_in_float32_and_in_half(created):
+    grad = array([3e30, 4e30], dtype="float32")
+    got = clip_grad_norm(grad, 1.0)
+    assert "float32" in str(got.dtype)
+    assert_allclose(to_numpy(got), [0.6, 0.8], rtol=1e-6)
+    half = torch.tensor([300.0, 400.0], dtype=torch.bfloat16)  # 400 squared is beyond float16
+    assert clip_grad_norm(half, 5.0).dtype == torch.bfloat16
+    assert_allclose(clip_grad_norm(half.half(), 5.0).float(), [3, 4], rtol=1e-3)
+    assert_allclose(clip_grad_norm([3, 4], 1), [0.6, 0.8], rtol=1e-6)
+
+
+def test_clipping_on_the_standard():
+    x = array_api_strict.asarray(some_gradients())
+    for function, bound in ((clip_grad_norm, 0.5), (clip_grad_value, 0.5)):
+        got = function(x, bound)
+        want = function(some_gradients(), bound)
+        assert_allclose(np.asarray(got), want, rtol=1e-15)
+    assert_allclose(np.asarray(grad_norm(x)), np.linalg.norm(some_gradients(), axis=1))
+
+
+def test_autograd_through_clipping():
+    def jacobian(function, at):
+        return torch.autograd.functional.jacobian(function, torch.tensor(at, dtype=torch.float64))
+
+    def by_norm(g):
+        return clip_grad_norm(g, 1.0)
+
+    assert_allclose(jacobian(by_norm, [0.0, 0.0]), np.eye(2))
+    assert_allclose(jacobian(by_norm, [0.3, 0.4]), np.eye(2))
+    # g c/(|g| + e): c/(n + e) (I - g gᵀ/(n (n + e)))
+    g, n, e = np.array([3.0, 4.0]), 5.0, 1e-6
+    want = (np.eye(2) - np.outer(g, g) / (n * (n + e))) / (n + e)
+    assert_allclose(jacobian(by_norm, g), want, rtol=1e-12)
+    by_value = jacobian(lambda g: clip_grad_value(g, 1.0), [0.5, -3.0])
+    assert_allclose(by_value, np.diag([1.0, 0.0]))
+
+
+def test_clipping_leaves_its_input(created):
+    grad = array(some_gradients())
+    for function in (clip_grad_norm, clip_grad_value):
+        function(grad, 1e-3)
+        np.testing.assert_array_equal(to_numpy(grad), some_gradients())
+
+
+@pytest.mark.parametrize("bound", [-1, math.nan, np.array([[1.0], [-1.0]]), [-1.0]])
+def test_bad_bounds_are_named(created, bound):
+    grad = array(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="max_norm must not be negative; got"):
+        clip_grad_norm(grad, bound)
+    with pytest.raises(ValueError, match="clip_value must not be negative; got"):
+        clip_grad_value(grad, bound)
+    with pytest.raises(ValueError, match="eps must not be negative; got -1"):
+        clip_grad_norm(grad, 1.0, eps=-1)
+    with pytest.raises(ValueError, match="theta must have shape"):
+        clip_grad_norm(grad, 1.0, net=NET)
+
+
+def test_update_ratio(created):
+    rng = np.random.default_rng(0)
+    before, step = rng.standard_normal((2, NET.size)), 1e-3 * rng.standard_normal((2, NET.size))
+    before[1, 20:25], step[1, 20:25] = 0, [1, 0, 0, 0, 0]
+    ratios = update_ratio(NET, array(before), array(before + step))
+    assert list(ratios) == list(NET.unpack(array(before)))
+    for (name, got), old in zip(ratios.items(), NET.unpack(before).values(), strict=True):
+        new = NET.unpack(before + step)[name]
+        for k in range(2):
+            size = np.linalg.norm(old[k])
+            want = np.linalg.norm(new[k] - old[k]) / size if size else math.inf
+            assert to_numpy(got)[k] == pytest.approx(want, rel=1e-12)
+    rest = update_ratio(NET, array(0 * before), array(0 * before))
+    assert np.isnan(to_numpy(rest["0.bias"])).all()
+    huge = update_ratio(NET, array(1e200 * np.ones(NET.size)), array(1.5e200 * np.ones(NET.size)))
+    assert to_numpy(huge["2.weight"]) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="after must have shape"):
+        update_ratio(NET, array(before), array(before[0]))
+
+
+# Noise ----------------------------------------------------------------------------------------
+
+
+def check_noise():
+    """All pairs of four samples, drawn independently: expectations without any chance."""
+    g = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5], [2.0, 2.0]])
+    mean, trace = g.mean(axis=0), ((g - g.mean(axis=0)) ** 2).sum() / 4
+    pairs = np.array([[a, b] for a in g for b in g])
+    variances = [to_numpy(noise.gradient_variance(array(pair))) for pair in pairs]
+    assert np.mean(variances) == pytest.approx(trace, rel=1e-14)
+    squares = (g**2).sum() / 4, (pairs.mean(axis=1) ** 2).sum() / 16
+    found = noise.noise_scale(tuple(array(np.array([s])) for s in squares), (1, 2))
+    assert to_numpy(found.trace)[0] == pytest.approx(trace, rel=1e-14)
+    assert to_numpy(found.square)[0] == pytest.approx((mean**2).sum(), rel=1e-14)
+    assert to_numpy(found.scale)[0] == pytest.approx(trace / (mean**2).sum(), rel=1e-14)
+
+
+def test_estimates_of_noise_have_no_bias(created):
+    check_noise()
+
+
+def test_two_sizes_and_the_variance_say_the_same(created):
+    """If the large batch is made of the small ones, B times the variance is the trace."""
+    grads = np.random.default_rng(3).standard_normal((8, 3, 20)) + 0.5
+    squares = (grads**2).sum(axis=-1).mean(axis=0), (grads.mean(axis=0) ** 2).sum(axis=-1)
+    found = noise_scale(tuple(map(array, squares)), (16, 128))
+    assert isinstance(found, Noise)
+    assert_allclose(to_numpy(found.trace), 16 * to_numpy(gradient_variance(array(grads))))
+    assert to_numpy(found.scale).shape == (3,)
+
+
+def test_bad_input_of_noise_is_named():
+    with pytest.raises(ValueError, match=r"grads must be two or more.*got shape \(1, 3\)"):
+        gradient_variance(np.ones((1, 3)))
+    for sizes in ((4, 4), (8, 4), (0, 4)):
+        with pytest.raises(ValueError, match="batch_sizes must be positive and increase"):
+            noise_scale((1.0, 0.5), sizes)
+
+
+# Curvature ------------------------------------------------------------------------------------
+
+
+def test_sharpness_is_the_largest_eigenvalue(created):
+    """Of two replicas; in one it is negative."""
+    rng = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(rng.standard_normal((6, 6)))
+    values = np.array([[9.0, 4.0, 3.0, 2.0, 1.0, -1.0], [2.0, 1.0, 0.5, 0.1, 0.0, -7.0]])
+    hessian = array(turn * values[:, None, :] @ turn.T)
+
+    def gradient(x):
+        return (hessian @ x[..., None])[..., 0]
+
+    x, v = array(rng.standard_normal((2, 6))), array(rng.standard_normal((2, 6)))
+    value, vector = sharpness(gradient, x, v, steps=60)
+    assert_allclose(to_numpy(value), [9, -7], rtol=1e-8)
+    assert_allclose(abs(to_numpy(vector) @ turn)[[0, 1], [0, 5]], 1, rtol=1e-8)
+    again, _ = sharpness(gradient, x, vector, steps=1)
+    assert_allclose(to_numpy(again), [9, -7], rtol=1e-8)
+
+
+def test_sharpness_of_a_network_is_that_of_torchs_hessian(created):
+    _, theta, _ = small_net()
+    net = Sequential(layers.Linear(4, 4), layers.Tanh(), layers.Linear(4, 3))
+    x = array(np.random.default_rng(3).standard_normal((6, 4)))
+
+    def gradient(theta):
+        y, cache = net.forward(theta, x)
+        return net.backward(cache, losses.cross_entropy_grad(y, np.arange(6) % 3))[1]
+
+    start = array(np.random.default_rng(1).standard_normal(net.size))
+    got, _ = sharpness(gradient, theta, start, steps=200)
+    backend.use("torch", device="cpu")  # the fixture sets it back
+    x, theta = array(to_numpy(x)), array(to_numpy(theta))
+
+    def loss(theta):
+        return losses.cross_entropy(net.forward(theta, x)[0], np.arange(6) % 3)
+
+    values = np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, theta))
+    assert float(got) == pytest.approx(values[np.abs(values).argmax()], rel=1e-6)
+
+
+def test_bad_input_of_sharpness_is_named():
+    with pytest.raises(ValueError, match=r"vector must have shape \(3,\); got \(2,\)"):
+        sharpness(lambda x: x, np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="steps must be positive; got 0"):
+        sharpness(lambda x: x, np.ones(3), np.ones(3), steps=0)
+
+
+# file, right, wrong, which check sees it
+MUTANTS = {
+    "the norm of all replicas": (clipping, "largest(xp.abs(x), keepdims=True)", "xp.max(xp.abs(x))",
+                                 "total(u * u, keepdims=True)", "xp.sum(u * u)", check_clip_norm),
+    "no small number": (clipping, "m * root + eps", "m * root", "", "", check_clip_norm),
+    "each array alone": (clipping, 'item[0].rpartition(".")[0]', "item[0]", "", "",
+                         check_clip_norm),
+    "also made longer": (clipping, "~(length >= m) & (top != 0)", "top != 0", "", "",
+                         check_clip_norm),
+    "squares that overflow": (clipping, "u = x / xp.where(top == 0, 1, top)",
+                              "u, top = x, xp.where(top == 0, top, 1)", "", "", check_extremes),
+    "a product that overflows": (clipping, "bound / (root + eps / m)",
+                                 "bound * (m / (m * root + eps))", "", "", check_extremes),
+    "what is not finite left": (clipping, "~(length >= m)", "(length < m)", "", "",
+                                check_extremes),
+    "nothing below": (clipping, "xp.where(grad < -bound, -bound, grad)", "grad", "", "",
+                      check_clip_value),
+    "the variance with bias": (noise, "axis=0) / (k - 1)", "axis=0) / k", "", "", check_noise),
+    "sizes swapped": (noise, "(B * large - b * small)", "(b * large - B * small)", "", "",
+                      check_noise),
+    "no difference of inverses": (noise, "(1 / b - 1 / B)", "(1 / b)", "", "", check_noise),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MUTANTS)
+def test_mutants_of_clipping_and_noise(monkeypatch, on_numpy, mistake):
+    module, right, wrong, also, instead, check = MUTANTS[mistake]
+    text = inspect.getsource(module)
+    assert right in text
+    assert also in text
+    text = text.replace(right, wrong)
+    planted = {"__name__": module.__name__}
+    exec(text.replace(also, instead) if also else text, planted)
+    check()
+    for name in ("clip_grad_norm", "clip_grad_value", "grad_norm", "gradient_variance"):
+        if name in planted and hasattr(module, name):
+            monkeypatch.setattr(module, name, planted[name])
+    if module is noise:
+        monkeypatch.setattr(module, "noise_scale", planted["noise_scale"])
+    with pytest.raises(AssertionError):
+        check()

@@ -15,6 +15,7 @@ MODULES = (
     "losses",
     "network",
     "optimizers",
+    "schedules",
     "torch_bridge",
     "training",
 )
@@ -24,6 +25,7 @@ FILES = {
     "initializers": ("test_initializers*", "initializers/test_*"),
     "losses": tuple(f"losses/{kind}" for kind in ("test_*", "cases_*")),
     "optimizers": ("test_optimizers", "optimizers/test_*"),
+    "torch_bridge": ("test_torch_bridge", "optimizers/test_torch_bridge"),
     "training": tuple(f"test_{name}" for name in ("training", "checkpoint", "distributed")),
 }
 HERE = Path(__file__).parent

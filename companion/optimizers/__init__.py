@@ -4,7 +4,8 @@
 changed in place, and all leading axes are replicas.
 """
 
-from companion.optimizers.adam import Adam
+from companion.optimizers.adam import Adam, AdamW, NAdam, RAdam
+from companion.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from companion.optimizers.base import Optimizer, decay_mask
 from companion.optimizers.bounds import AdaBound, AMSBound, AMSGrad
 from companion.optimizers.lion import Lion
@@ -17,13 +18,19 @@ __all__ = [
     "AMSBound",
     "AMSGrad",
     "AdaBound",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "HeavyBall",
     "Lion",
     "Muon",
+    "NAdam",
     "NaturalGradient",
     "Nesterov",
     "Optimizer",
+    "RAdam",
+    "RMSprop",
     "decay_mask",
     "newton_schulz",
     "softmax_fisher",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, is_used
+from companion.optimizers.base import Optimizer, averaged, is_used
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Adam(Optimizer):
               \theta \leftarrow \theta - \eta\,
               \frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}
 
-    with m and v 0 before the first step, t = 1. As in the paper's algorithm 1 and in torch,
-    :math:`\epsilon` is added to the corrected root. TensorFlow and Keras add it to
+    with m and v 0 before the first step, t = 1. As in the paper's algorithm 1, in torch and in
+    optax, :math:`\epsilon` is added to the corrected root. TensorFlow and Keras add it to
     :math:`\sqrt v`, as the paper's faster order of computation does: theirs equals ours with
     :math:`\epsilon/\sqrt{1-\beta_2^t}`.
 
@@ -64,24 +64,211 @@ class Adam(Optimizer):
         return {"exp_avg": zeros, "exp_avg_sq": zeros}
 
     def _numbers(self, t: int) -> tuple[Any, ...]:
+        """Return the corrections: of m, and of the root of v."""
         beta1, beta2 = self.betas
-        return self.lr / (1 - beta1**t), (1 - beta2**t) ** 0.5
+        return 1 - beta1**t, (1 - beta2**t) ** 0.5
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        (beta1, beta2), (rate, root) = self.betas, self.now
-        if is_used(self.weight_decay):
-            grad = grad + self.weight_decay * theta
-        # in place on arrays of our own: each pass over memory counts
-        m = beta1 * state["exp_avg"]
-        m += (1 - beta1) * grad
-        square = grad * grad
-        square *= 1 - beta2
-        v = beta2 * state["exp_avg_sq"]
-        v += square
-        scale = namespace(theta).sqrt(v)
-        scale /= root
+        theta, grad = self._decay(theta, grad)
+        m, v = self._moments(grad, state)
+        step = m / self._scale(v)
+        step *= -self.lr / self.now[0]
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v}
+
+    def _decay(self, theta: Any, grad: Any, decoupled: bool = False) -> tuple[Any, Any]:
+        """Return theta and the gradient with the weight decay in one of them."""
+        if not is_used(self.weight_decay):
+            return theta, grad
+        if decoupled:
+            return theta * (1 - self.lr * self.weight_decay), grad
+        return theta, grad + self.weight_decay * theta
+
+    def _moments(self, grad: Any, state: Any) -> tuple[Any, Any]:
+        """Return the averages of the gradient and of its square."""
+        beta1, beta2 = self.betas
+        m = averaged(state["exp_avg"], beta1, grad)
+        return m, averaged(state["exp_avg_sq"], beta2, grad * grad)
+
+    def _scale(self, v: Any) -> Any:
+        """Return the corrected root, with epsilon: what the step is divided by."""
+        scale = namespace(v).sqrt(v)
+        scale /= self.now[1]
         scale += self.eps
-        step = m / scale
-        step *= -rate
+        return scale
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    r"""Adam with the weight decay beside the step, not inside the gradient.
+
+    .. math:: \theta \leftarrow (1-\eta\lambda)\,\theta - \eta\,
+              \frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}
+
+    with Adam's m and v of the bare gradient. So torch, Keras and optax have it, by default
+    with a decay of 0.01, 0.004 and 0.0001.
+
+    The paper splits the rate into a constant and a schedule's factor, :math:`\eta=\eta_t\alpha`,
+    and decays by :math:`\eta_t\lambda`, so that a search for :math:`\alpha` leaves the decay alone.
+    That is ``weight_decay=λ/α`` here, whatever the schedule; α may be an array of rates.
+
+    Parameters
+    ----------
+    lr, betas, eps
+        See :class:`Adam`.
+    weight_decay : float, array or schedule, default 0.01
+        :math:`\lambda`.
+
+    References
+    ----------
+    Loshchilov and Hutter (2019), "Decoupled weight decay regularization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> opt = AdamW(lr=0.1, weight_decay=0.5)
+    >>> theta = np.array([1.0, 2.0])
+    >>> theta, state = opt.update(theta, np.array([10.0, 0.0]), opt.init(theta))
+    >>> theta.round(6)
+    array([0.85, 1.9 ])
+    """
+
+    weight_decay: Any = 0.01
+
+    def _decay(self, theta: Any, grad: Any, decoupled: bool = True) -> tuple[Any, Any]:
+        return super()._decay(theta, grad, decoupled)
+
+
+@dataclass(frozen=True)
+class NAdam(Adam):
+    r"""Adam with Nesterov's momentum: the step already holds the next step's share of the gradient.
+
+    .. math:: \mu_t = \beta_1\bigl(1-\tfrac12\,0.96^{\,t\psi}\bigr), \quad
+              \theta \leftarrow \theta - \frac{\eta}{\sqrt{v/(1-\beta_2^t)} + \epsilon}
+              \left(\frac{\mu_{t+1}\,m}{1-\prod_{i\le t+1}\mu_i}
+              + \frac{(1-\mu_t)\,g}{1-\prod_{i\le t}\mu_i}\right)
+
+    with Adam's m and v. The paper averages m with :math:`\mu_t` as well; torch, Keras and we do it
+    with :math:`\beta_1`. Keras has :math:`\psi=1`. optax has :math:`\mu=\beta_1` from the start,
+    which is ``momentum_decay=math.inf``.
+
+    Parameters
+    ----------
+    lr : float, array or schedule, default 0.002
+        :math:`\eta`.
+    betas, eps
+        See :class:`Adam`.
+    weight_decay : float, array or schedule, default 0.0
+        :math:`\lambda`.
+    momentum_decay : float, array or schedule, default 0.004
+        :math:`\psi`, how fast :math:`\mu` goes from near :math:`\beta_1/2` to :math:`\beta_1`.
+    decoupled_weight_decay : bool, default False
+        Decay as in :class:`AdamW`.
+
+    References
+    ----------
+    Dozat (2016), "Incorporating Nesterov momentum into Adam".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> opt = NAdam(lr=0.1)
+    >>> theta = np.array([1.0, 2.0])
+    >>> theta, state = opt.update(theta, np.array([10.0, -0.01]), opt.init(theta))
+    >>> theta.round(6)
+    array([0.894355, 2.105645])
+    """
+
+    lr: Any = 0.002
+    momentum_decay: Any = 0.004
+    decoupled_weight_decay: bool = False
+
+    def _check(self) -> None:
+        super()._check()
+        self._not_negative("momentum_decay")
+
+    def _start(self, theta: Any) -> dict[str, Any]:
+        # an array, since the compiled step would be compiled anew for every other number
+        return {**super()._start(theta), "mu_product": namespace(theta).ones_like(theta[..., :1])}
+
+    def _numbers(self, t: int) -> tuple[Any, ...]:
+        return *super()._numbers(t), self._momentum(t), self._momentum(t + 1)
+
+    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
+        theta, grad = self._decay(theta, grad, self.decoupled_weight_decay)
+        m, v = self._moments(grad, state)
+        *_, mu, ahead = self.now
+        product = state["mu_product"] * mu
+        step = m * (ahead / (1 - product * ahead))
+        step += grad * ((1 - mu) / (1 - product))
+        step /= self._scale(v)
+        step *= -self.lr
+        step += theta
+        return step, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+    def _momentum(self, t: int) -> Any:
+        return self.betas[0] * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+
+
+@dataclass(frozen=True)
+class RAdam(Adam):
+    r"""Adam that waits until it knows the gradient's size, and then rectifies its steps.
+
+    .. math:: \rho_\infty = \frac{2}{1-\beta_2} - 1, \quad
+              \rho_t = \rho_\infty - \frac{2t\beta_2^t}{1-\beta_2^t}, \quad
+              r_t = \sqrt{\frac{(\rho_t-4)(\rho_t-2)\,\rho_\infty}
+              {(\rho_\infty-4)(\rho_\infty-2)\,\rho_t}}
+
+    .. math:: \theta \leftarrow \theta - \eta\,\frac{m}{1-\beta_1^t}\cdot
+              \begin{cases} r_t\sqrt{1-\beta_2^t}\,/\,(\sqrt v+\epsilon) & \rho_t>5 \\
+              1 & \text{else}\end{cases}
+
+    with Adam's m and v. The first steps, five for :math:`\beta_2=0.999`, are those of momentum:
+    they depend on the gradient's size. As in torch, :math:`\epsilon` is added to :math:`\sqrt v`
+    before the correction, and the threshold is 5 (the paper: 4, and no :math:`\epsilon`). optax
+    adds it to the corrected root, and rectifies from :math:`\rho_t\ge5`. Keras has no RAdam.
+
+    Parameters
+    ----------
+    lr, betas, eps
+        See :class:`Adam`.
+    weight_decay : float, array or schedule, default 0.0
+        :math:`\lambda`.
+    decoupled_weight_decay : bool, default False
+        Decay as in :class:`AdamW`, which the authors' program has.
+
+    References
+    ----------
+    Liu, Jiang, He, Chen, Liu, Gao and Han (2020), "On the variance of the adaptive learning rate
+    and beyond".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> opt = RAdam(lr=0.1)
+    >>> theta = np.array([1.0, 2.0])
+    >>> theta, state = opt.update(theta, np.array([10.0, -0.01]), opt.init(theta))
+    >>> theta.round(6)
+    array([0.   , 2.001])
+    """
+
+    decoupled_weight_decay: bool = False
+
+    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
+        theta, grad = self._decay(theta, grad, self.decoupled_weight_decay)
+        m, v = self._moments(grad, state)
+        xp, beta2 = namespace(theta), self.betas[1]
+        if hasattr(beta2, "dtype"):
+            beta2 = xp.astype(beta2, xp.float64)  # large numbers are subtracted below
+        left, limit = 1 - beta2**t, 2 / (1 - beta2) - 1
+        one = xp.ones_like(theta[..., :1])
+        length = one * (limit - 2 * t * (1 - left) / left)
+        is_long = length > 5
+        length, limit = (xp.where(is_long, a, 6 * one) for a in (length, one * limit))
+        rectified = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+        rate = xp.astype((left * rectified) ** 0.5, theta.dtype)
+        scale = xp.where(is_long, (xp.sqrt(v) + self.eps) / rate, one)
+        step = m * (-self.lr / self.now[0])
+        step /= scale
         step += theta
         return step, {"exp_avg": m, "exp_avg_sq": v}

@@ -143,6 +143,13 @@ def decay_mask(net: Any) -> Any:
     return mask
 
 
+def averaged(old: Any, decay: Any, new: Any) -> Any:
+    """Return the moving average after one more value, ``decay * old + (1 - decay) * new``."""
+    average = decay * old
+    average += (1 - decay) * new  # ours: one pass less
+    return average
+
+
 def is_used(value: Any) -> bool:
     """Tell whether a hyperparameter is anything but the number 0."""
     return not isinstance(value, (int, float)) or value != 0

@@ -1,7 +1,10 @@
-"""Which of two networks learns faster: updates to an error, at the best rate of each."""
+"""Which of two networks, or of several rules, learns faster, each at its best rate."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,3 +100,93 @@ def race(
     if best in (0, len(rates) - 1):
         raise ValueError(f"rates must reach beyond the best one; got {list(rates)} with {pilot}")
     return float(rates[best]), updates_to(level, net, theta[3:], data, lr[best], steps)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What optimizers are compared on: a network, what it learns from, and how it is judged.
+
+    A seed has its own initial weights and its own samples in an order of its own. The pilots,
+    which choose, and the seeds that are reported are different ones, and so are the samples that
+    either are judged by.
+    """
+
+    net: Sequential
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any]
+    test: tuple[Any, Any]
+    steps: int = 200
+    batch_size: int = 32
+    pilots: int = 5
+    seeds: int = 20
+
+    def search(
+        self,
+        rule: Callable[[Any], Any],
+        rates: Any,
+        *,
+        pilots: int | None = None,
+        budgets: Sequence[int] = (),
+    ) -> tuple[Any, ...]:
+        """Return the validation loss of every rate and pilot, after each of the budgets in steps.
+
+        Parameters
+        ----------
+        rule : callable
+            ``rule(lr)`` makes the optimizer.
+        rates : sequence of float
+        pilots : int, default all
+        budgets : sequence of int, default the whole training
+
+        Returns
+        -------
+        arrays, shape (rates, pilots)
+            One for each budget; inf where training diverged.
+        """
+        found, count = {}, self.pilots if pilots is None else pilots
+
+        def look(t: int, theta: Any) -> None:
+            if t in (budgets or [self.steps]):
+                found[t] = mean_loss(self.net, theta, self.validation)
+
+        self._train(rule, rates, slice(count), [look])
+        return tuple(found.values())
+
+    def report(self, rule: Callable[[Any], Any], rates: Any) -> Any:
+        """Return the test loss of the seeds at each of the rates, shape (rates, seeds)."""
+        theta = self._train(rule, rates, slice(self.pilots, None))
+        return mean_loss(self.net, theta, self.test)
+
+    @cached_property
+    def _starts(self) -> tuple[Any, Any, Any]:
+        """Initial weights and samples of all pilots and seeds."""
+        rng, many = np.random.default_rng(2), self.pilots + self.seeds
+        n, count = self.train[0].shape[0], self.steps * self.batch_size
+        rows = np.stack([np.resize(rng.permutation(n), count) for _ in range(many)])
+        x, y = (array(to_numpy(part)[rows]) for part in self.train)
+        return self.net.init(np.random.default_rng(1), many), x, y
+
+    def _train(self, rule: Any, rates: Any, seeds: slice, callbacks: Any = ()) -> Any:
+        start, x, y = (part[seeds] for part in self._starts)
+        lr = array(np.asarray(rates, float))[:, None, None]
+        theta, _ = training.fit(
+            self.net,
+            start + 0 * lr,
+            (x, y),
+            loss=cross_entropy,
+            optimizer=rule(lr),
+            rng=np.random.default_rng(0),
+            steps=self.steps,
+            batch_size=self.batch_size,
+            callbacks=callbacks,
+            progress=False,
+        )
+        return theta
+
+
+def mean_loss(net: Sequential, theta: Any, data: tuple[Any, Any]) -> Any:
+    """Return the cross-entropy of each replica as a NumPy array, inf where it is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits, _ = net.forward(theta, data[0])
+        value = to_numpy(cross_entropy(logits, data[1]))
+    return np.where(np.isfinite(value), value, np.inf)

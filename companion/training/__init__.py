@@ -1,9 +1,10 @@
 """Training a network, or all its replicas at once."""
 
+from companion.gradients import clip_grad_norm
 from companion.training.callbacks import EarlyStopping, accuracy, evaluate, steps_to
 from companion.training.checkpoint import Checkpoint, load, save
 from companion.training.distributed import Processes, join
-from companion.training.loop import clip_grad_norm, fit
+from companion.training.loop import fit
 from companion.training.run import History
 
 __all__ = [

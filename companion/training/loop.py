@@ -25,6 +25,7 @@ from companion.backend import (
     to_numpy,
     total,
 )
+from companion.gradients import clip_grad_norm
 from companion.losses import value_and_grad
 from companion.losses.base import holds_labels, weights_of
 from companion.network import Sequential
@@ -90,7 +91,8 @@ def fit(
     schedule : callable, optional
         Learning rate as a function of the step, from 0; it replaces the optimizer's.
     clip : float or array of shape (..., 1), optional
-        Largest norm of the gradient: see :func:`clip_grad_norm`.
+        Largest norm of the gradient: see
+        :func:`~companion.gradients.clip_grad_norm`.
     ema : float, optional
         Decay of an exponential moving average of the parameters, such as 0.999.
     state : array, shape (..., S), optional
@@ -221,38 +223,6 @@ def fit(
             if not run.goes_on:
                 break
     return run.theta, run.history()
-
-
-def clip_grad_norm(grad: Any, max_norm: Any) -> Any:
-    r"""Scale gradients down to a norm, :math:`g\min\bigl(1,\frac{c}{\|g\|_2+10^{-6}}\bigr)`.
-
-    The norm is that of a whole network, one for each replica. The formula is torch's; a gradient
-    that is not finite becomes nan.
-
-    Parameters
-    ----------
-    grad : array, shape (..., P)
-    max_norm : float or array, shape (..., 1)
-        The largest norm, c.
-
-    Returns
-    -------
-    array, in the shape of grad
-
-    References
-    ----------
-    Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
-
-    Examples
-    --------
-    >>> clip_grad_norm(np.array([[3.0, 4.0], [0.3, 0.4]]), 1.0).round(3)
-    array([[0.6, 0.8],
-           [0.3, 0.4]])
-    """
-    xp = namespace(grad)
-    norm = xp.sum(grad * grad, axis=-1, keepdims=True) ** 0.5
-    scale = max_norm / (norm + 1e-6)
-    return grad * xp.where(scale < 1, scale, xp.ones_like(scale))
 
 
 def _step_of(

@@ -26,12 +26,16 @@ def quadratic(theta, rng):
 
 
 def rosenbrock(theta, rng):
-    """Rosenbrock's valley in pairs of parameters, made flat enough for one rate in all problems."""
+    """Rosenbrock's valley in pairs of parameters, made flat enough for one rate in all problems.
+
+    With some noise: where a gradient comes to rest at 0, its sign is a matter of rounding, of
+    which rules that divide by its size make a step.
+    """
     x, y = theta[..., ::2], theta[..., 1::2]
     grad = np.empty_like(theta)
     grad[..., ::2] = 2 * (x - 1) - 400 * x * (y - x**2)
     grad[..., 1::2] = 200 * (y - x**2)
-    return grad / 500
+    return grad / 500 + 0.01 * rng.standard_normal(theta.shape)
 
 
 def logistic(theta, rng):
@@ -64,7 +68,10 @@ def torchs(name, **options):
 
         def step(grad):
             parameter.grad = torch.tensor(grad)
+            old = torch.get_default_dtype()
+            torch.set_default_dtype(torch.float64)  # of the numbers in the state
             theirs.step()
+            torch.set_default_dtype(old)
             return parameter.detach().numpy().copy()
 
         return step

@@ -5,7 +5,7 @@ import optax
 import pytest
 from numpy.testing import assert_array_equal
 
-from companion.backend import array, compiled, namespace, to_numpy
+from companion.backend import array, namespace, to_numpy
 from companion.optimizers import Lion
 from tests.optimizers.parity import check_parity, optaxs, written
 
@@ -59,28 +59,6 @@ def test_a_rate_for_each_replica_and_a_schedule(created):
     fast = 1 - 0.2 - 0.1, (1 - 0.4) - 0.1 * (1 + 0.6)
     expected = [[slow[1], slow[0], slow[0]], [fast[1], fast[0], fast[0]]]
     np.testing.assert_allclose(to_numpy(theta), expected, rtol=1e-12)
-
-
-def test_it_compiles(compiler):
-    import torch
-
-    theta = torch.arange(3.0)
-    opt = Lion(lr=0.1, weight_decay=0.1)
-    step = compiled(lambda theta, grad, state: opt.update(theta, grad, state))
-    torch.testing.assert_close(
-        step(theta, theta - 1, opt.init(theta)), opt.update(theta, theta - 1, opt.init(theta))
-    )
-
-
-def test_nothing_is_changed_in_place(created):
-    theta, grad = array([1.0, 2.0]), array([0.5, -1.0])
-    opt = Lion(lr=0.1, weight_decay=0.1)
-    _, state = opt.update(theta, grad, opt.init(theta))
-    kept = np.array(to_numpy(state["exp_avg"]))
-    opt.update(theta, grad, state)
-    assert_array_equal(to_numpy(theta), [1, 2])
-    assert_array_equal(to_numpy(grad), [0.5, -1])
-    assert_array_equal(to_numpy(state["exp_avg"]), kept)
 
 
 @pytest.mark.parametrize(

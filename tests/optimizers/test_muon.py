@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from companion import layers, network, optimizers
-from companion.backend import array, compiled, to_numpy
+from companion.backend import array, to_numpy
 from companion.optimizers import SGD, Adam, Muon, newton_schulz
 from tests.optimizers.parity import NET, check_parity
 
@@ -125,18 +125,6 @@ def test_rates_of_replicas_and_schedules_reach_both_parts(created):
             row, state = one.update(row, row, state)
         ends.append(to_numpy(row))
     assert_allclose(to_numpy(whole), ends, rtol=1e-12)
-
-
-def test_it_compiles(compiler):
-    theta = torch.linspace(-1, 1, NET.size)
-    opt = Muon(lambda t: 0.1 / (t + 1), NET, Adam(lr=lambda t: 0.1 / (t + 1)))
-    step = compiled(lambda rule, theta, state: rule.update(theta, theta, state))
-    ours = theirs = theta
-    own, other = opt.init(theta), opt.init(theta)
-    for t in range(2):
-        ours, own = opt.update(ours, ours, own)
-        theirs, other = step(opt.at(t, theta, True), theirs, other)
-    torch.testing.assert_close(theirs, ours)
 
 
 @pytest.mark.parametrize(

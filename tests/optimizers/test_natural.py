@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from companion import activations, layers, losses, network
-from companion.backend import array, compiled, to_numpy
+from companion.backend import array, to_numpy
 from companion.optimizers import SGD, NaturalGradient, softmax_fisher
 
 NET = network.Sequential(layers.Linear(2, 3), layers.Tanh(), layers.Linear(3, 3))
@@ -100,17 +100,6 @@ def test_damping_leads_to_the_gradient(created):
     opt = NaturalGradient(1e8, lambda theta: softmax_fisher(NET, theta, x), damping=1e8)
     moved, _ = opt.update(theta, grad, opt.init(theta))
     assert_allclose(to_numpy(moved), to_numpy(theta - grad), rtol=1e-6, atol=1e-8)
-
-
-def test_it_compiles(compiler):
-    import torch
-
-    net = network.Sequential(layers.Linear(2, 2))
-    theta = torch.linspace(-1, 1, net.size, dtype=torch.float64)
-    x = torch.linspace(-1, 1, 10, dtype=torch.float64).reshape(5, 2)
-    opt = NaturalGradient(0.1, lambda theta: softmax_fisher(net, theta, x), damping=0.1)
-    step = compiled(lambda theta, state: opt.update(theta, theta, state))
-    torch.testing.assert_close(step(theta, opt.init(theta)), opt.update(theta, theta, {"step": 0}))
 
 
 @pytest.mark.parametrize(

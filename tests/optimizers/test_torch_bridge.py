@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.optim import lr_scheduler
 
-from companion.optimizers import SGD, Adam, Lion, Muon, NaturalGradient
+from companion.optimizers import SGD, Adam, Lion, Muon, NaturalGradient, Nesterov
 from companion.torch_bridge import as_torch_optimizer
 from tests.optimizers.parity import NET
 
@@ -113,7 +113,11 @@ def test_a_gradient_of_zero_is_a_gradient():
     assert (p != before).all()
 
 
-@pytest.mark.parametrize("opt", [Adam(lr=lambda t: 0.1 / (t + 1)), Lion(weight_decay=0.1)], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "opt",
+    [Adam(lr=lambda t: 0.1 / (t + 1)), Lion(weight_decay=0.1)],
+    ids=lambda o: type(o).__name__,
+)
 @pytest.mark.parametrize("how", ["state_dict", "file", "deepcopy"])
 def test_it_goes_on_to_the_same_bits(opt, how):
     module = module_of()
@@ -197,6 +201,7 @@ def test_dtypes_and_strides_of_parameters_are_kept():
         (lambda p: as_torch_optimizer("Adam", p), TypeError, "must be one of companion.optimizers"),
         (lambda p: as_torch_optimizer(Muon(0.1, NET, SGD(0.1)), p), TypeError, "Muon needs the wh"),
         (lambda p: as_torch_optimizer(NaturalGradient(1, np.diag), p), TypeError, "NaturalGrad"),
+        (lambda p: as_torch_optimizer(Nesterov(0.1), p), TypeError, "Nesterov takes them elsew"),
         (lambda p: as_torch_optimizer(SGD(np.ones(2)), p), ValueError, "lr must be a number or a"),
         (
             lambda p: as_torch_optimizer(SGD(1), [{"params": p, "lr": -1}]),
