@@ -7,7 +7,6 @@ from typing import Any
 
 from companion.backend import clip, namespace
 from companion.optimizers.adam import Adam
-from companion.optimizers.base import is_used
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,11 @@ class AMSGrad(Adam):
         return {**super()._start(theta), "max_exp_avg_sq": namespace(theta).zeros_like(theta)}
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        rate, root = self.now
-        m, v = _moments(self, theta, grad, state)
+        theta, grad = self._decay(theta, grad)
+        m, v = self._moments(grad, state)
         largest = namespace(theta).maximum(state["max_exp_avg_sq"], v)
-        scale = namespace(theta).sqrt(largest) / root
-        scale += self.eps
-        step = m / scale
-        step *= -rate
+        step = m / self._scale(largest)
+        step *= -self.lr / self.now[0]
         step += theta
         return step, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
 
@@ -117,15 +114,20 @@ class AdaBound(Adam):
         self._within(("gamma", "base_lr"), lambda v: v > 0, "be positive")
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        m, v = _moments(self, theta, grad, state)
+        theta, grad = self._decay(theta, grad)
+        m, v = self._moments(grad, state)
         return theta - self._rate(v) * m, {"exp_avg": m, "exp_avg_sq": v}
 
     def _numbers(self, t: int) -> tuple[Any, ...]:
-        rate, root = super()._numbers(t)
+        correction, root = super()._numbers(t)
         final = self.final_lr * (self.lr / self.base_lr)
         passed = self.gamma * t
         # the lower bound is 1 - 1/(passed + 1) without the cancellation
-        return rate * root, final * (passed / (passed + 1)), final * (1 + 1 / passed)
+        return (
+            self.lr * root / correction,
+            final * (passed / (passed + 1)),
+            final * (1 + 1 / passed),
+        )
 
     def _rate(self, v: Any) -> Any:
         rate, lower, upper = self.now
@@ -154,22 +156,8 @@ class AMSBound(AdaBound):
         return {**super()._start(theta), "max_exp_avg_sq": namespace(theta).zeros_like(theta)}
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        m, v = _moments(self, theta, grad, state)
+        theta, grad = self._decay(theta, grad)
+        m, v = self._moments(grad, state)
         largest = namespace(theta).maximum(state["max_exp_avg_sq"], v)
         memory = {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
         return theta - self._rate(largest) * m, memory
-
-
-def _moments(rule: Any, theta: Any, grad: Any, state: Any) -> tuple[Any, Any]:
-    """Return the two running means of Adam after a gradient."""
-    beta1, beta2 = rule.betas
-    if is_used(rule.weight_decay):
-        grad = grad + rule.weight_decay * theta
-    # in place on arrays of our own, save where autograd would need them: passes over memory count
-    m = beta1 * state["exp_avg"]
-    m += (1 - beta1) * grad
-    square = grad * grad
-    square *= 1 - beta2
-    v = beta2 * state["exp_avg_sq"]
-    v += square
-    return m, v

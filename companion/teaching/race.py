@@ -117,11 +117,16 @@ class Task:
     test: tuple[Any, Any]
     steps: int = 200
     batch_size: int = 32
-    pilots: int = 2
+    pilots: int = 5
     seeds: int = 20
 
     def search(
-        self, rule: Callable[[Any], Any], rates: Any, budgets: Sequence[int] = ()
+        self,
+        rule: Callable[[Any], Any],
+        rates: Any,
+        *,
+        pilots: int | None = None,
+        budgets: Sequence[int] = (),
     ) -> tuple[Any, ...]:
         """Return the validation loss of every rate and pilot, after each of the budgets in steps.
 
@@ -130,6 +135,7 @@ class Task:
         rule : callable
             ``rule(lr)`` makes the optimizer.
         rates : sequence of float
+        pilots : int, default all
         budgets : sequence of int, default the whole training
 
         Returns
@@ -137,13 +143,13 @@ class Task:
         arrays, shape (rates, pilots)
             One for each budget; inf where training diverged.
         """
-        found = {}
+        found, count = {}, self.pilots if pilots is None else pilots
 
         def look(t: int, theta: Any) -> None:
             if t in (budgets or [self.steps]):
                 found[t] = mean_loss(self.net, theta, self.validation)
 
-        self._train(rule, rates, slice(self.pilots), [look])
+        self._train(rule, rates, slice(count), [look])
         return tuple(found.values())
 
     def report(self, rule: Callable[[Any], Any], rates: Any) -> Any:
