@@ -1,4 +1,4 @@
-"""Cases: one rate for each coordinate, without and with momentum."""
+"""Cases: SGD, and the rules with one rate for each coordinate."""
 
 from companion.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RAdam, RMSprop
 from tests.optimizers.case import Case

@@ -195,21 +195,40 @@ def on_torch(device, monkeypatch):
     backend.use(old.library, device=old.device, dtype=old.dtype)
 
 
-@every
-@pytest.mark.parametrize("given", ["numbers", "schedules"])
-def test_a_step_compiles_as_one_graph(on_torch, name, given):
-    case, (theta, _) = CASES[name], drawn()
-    opt = case.opt
-    if given == "schedules":
-        opt = case.having({key: falling(case.value(*key)) for key in case.hyperparameters()})
-    want = train(opt, theta)
+def graphs_of(run):
+    """Return what a compiled run returns, and the graphs that it was compiled to."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    got = train(opt, theta, compile=True)
+    found = run()
     assert not torch._dynamo.utils.counters["graph_break"]
+    return found, torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@every
+def test_an_update_compiles_as_one_graph(on_torch, name):
+    """With numbers, as `fit` does it, but without the network, whose graph takes seconds."""
+    opt, (theta, grads) = CASES[name].opt, drawn(steps=6)
+    step = loop.compiled(lambda rule, *args: rule.update(*args))
+
+    def compiled():
+        found, state = theta, opt.init(theta)
+        for t, grad in enumerate(grads):
+            found, state = step(opt.at(t, theta, True), found, grad, state)
+        return found
+
+    got, graphs = graphs_of(compiled)
     # the first step, a step t for all t, and for a rule that starts differently one more each
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4
-    assert_allclose(to_numpy(got), to_numpy(want), rtol=1e-9, atol=1e-12)
+    assert graphs <= 4
+    assert_allclose(to_numpy(got), to_numpy(run(opt, theta, grads)[0]), rtol=1e-9, atol=1e-12)
+
+
+@every
+def test_a_training_compiles_with_schedules(on_torch, name):
+    case, (theta, _) = CASES[name], drawn()
+    opt = case.having({key: falling(case.value(*key)) for key in case.hyperparameters()})
+    got, graphs = graphs_of(lambda: train(opt, theta, compile=True))
+    assert graphs <= 4
+    assert_allclose(to_numpy(got), to_numpy(train(opt, theta)), rtol=1e-9, atol=1e-12)
 
 
 @every
