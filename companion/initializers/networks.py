@@ -1,7 +1,7 @@
 """Initial values of a whole network (chapter 5, sections 3 and 6).
 
-Layers import this package, so layers are known here by their parts: a :class:`Row` has
-``layers``, a :class:`Residual` a ``path`` past them as well.
+Layers import this package, so layers are known here by their parts: a ``Row`` has
+``layers``, a ``Residual`` a ``path`` past them as well.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def lsuv(net: Any, theta: Any, x: Any, *, tol: float = 0.1, max_iter: int = 10) 
     theta : array, shape (..., P)
         Each replica is scaled by itself.
     x : array
-        The batch, as for :meth:`Sequential.forward`.
+        The batch, as for :meth:`~companion.network.Sequential.forward`.
     tol : float, default 0.1
-        As in the paper's code.
+        The authors' first code, for Caffe, has 0.02 and at most 20 rounds.
     max_iter : int, default 10
         Most rounds for a layer; after these it stays as it is.
 
