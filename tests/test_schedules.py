@@ -455,9 +455,11 @@ def test_a_schedule_in_a_compiled_step(device, monkeypatch):
         backend.use(old.library, device=old.device, dtype=old.dtype)
 
 
-def test_a_checkpoint_knows_its_schedule(tmp_path):
+@pytest.mark.parametrize("of_fit", [False, True])
+def test_a_checkpoint_knows_its_schedule(tmp_path, of_fit):
     def run(schedule):
-        return train(optimizer=SGD(lr=schedule), checkpoint=Checkpoint(tmp_path / "run.npz"))
+        own = {"schedule": schedule} if of_fit else {"optimizer": SGD(lr=schedule)}
+        return train(checkpoint=Checkpoint(tmp_path / "run.npz"), **own)
 
     run(cosine_annealing(0.3, 12))
     run(cosine_annealing(0.3, 12))

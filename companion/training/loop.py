@@ -167,6 +167,7 @@ def fit(
     own = slice(None) if processes is None else _own(processes, accumulate)
     weigh = functools.partial(weights_of(loss), like=theta) if _is_mean(loss) else None
     rank = 0 if processes is None else processes.rank
+    scheduled = optimizer if schedule is None else replace(optimizer, lr=schedule)
     diverged = xp.full(replicas, -1, device=theta.device)
     run = Run(theta, optimizer.init(theta), state, seed, diverged)
     identity = {
@@ -175,7 +176,7 @@ def fit(
         "x": f"{x.dtype} {tuple(x.shape)}",
         "y": f"{y.dtype} {tuple(y.shape)}",
         "loss": _name(loss),
-        "optimizer": re.sub(" at 0x[0-9a-f]+", "", str(optimizer)),  # of a schedule
+        "optimizer": re.sub(" at 0x[0-9a-f]+", "", str(scheduled)),  # of a schedule
         "rng": type(rng.bit_generator).__name__,
         "batch_size": batch_size,
         "accumulate": accumulate,
@@ -190,7 +191,6 @@ def fit(
     batches = _batches(x, y, axis, batch_size, rng, run.order, run.t)
     running = run.diverged < 0
     todo = range(run.t, steps if run.goes_on else run.t)
-    scheduled = optimizer if schedule is None else replace(optimizer, lr=schedule)
     _keep_freed_memory()
     # Overflow is no accident here: a replica that diverges is known by its loss.
     with np.errstate(over="ignore", invalid="ignore"):
