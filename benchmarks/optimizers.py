@@ -17,8 +17,11 @@ from benchmarks import conditions, write
 from benchmarks.training import medians, rounded, show
 from companion import backend, optimizers
 from companion.backend import compiled
+from companion.layers import Linear
+from companion.network import Sequential
 
 ROUNDS, STEPS, COUNT, SIZE = 21, 20, 100, 1000
+SIDE = 31  # of Muon's matrices, which with their biases are 992 numbers each
 #: name -> ours and torch's class (None: torch has no such rule), with the same options
 MOMENTUM = {"lr": 0.01, "momentum": 0.9}
 ROWS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
@@ -31,7 +34,9 @@ ROWS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     **{name: (name, name, {}) for name in ("Adam", "AdamW", "NAdam", "RAdam")},
     "AMSGrad": ("AMSGrad", "Adam", {}),
     "AdaBound": ("AdaBound", None, {}),
+    "AMSBound": ("AMSBound", None, {}),
     "Lion": ("Lion", None, {}),
+    "Muon": ("Muon", "Muon", {"lr": 0.001}),
 }
 FUSED = ("SGD", "Adagrad", "Adam", "AdamW")  # what torch has in one kernel, on a CPU
 BARS = {"Adam": {"NumPy / torch.optim": 0.1, "NumPy / fused": 0.5}}
@@ -41,21 +46,33 @@ def ours(library: str, kind: str, options: dict[str, Any], compile: bool = False
     """Return so many steps of ours on the vector, to be timed."""
     backend.use(library, dtype="float32")
     theta, grad = (backend.array(a) for a in vectors())
+    if kind == "Muon":
+        net = Sequential(*[Linear(SIDE, SIDE)] * COUNT)
+        theta, grad = theta[: net.size], grad[: net.size]
+        options = {**options, "net": net, "rest": optimizers.AdamW()}
     optimizer = getattr(optimizers, kind)(**options)
-    update = compiled(optimizer.update) if compile else optimizer.update
+    update = compiled(updated) if compile else updated
     carried = theta, optimizer.init(theta)
 
     def call() -> None:
         nonlocal carried
         for _ in range(STEPS):
-            carried = update(carried[0], grad, carried[1])
+            theta, state = carried
+            carried = update(optimizer.at(state["step"], theta, compile), theta, grad, state)
 
     return call
+
+
+def updated(rule: Any, theta: Any, grad: Any, state: Any) -> Any:
+    """Take a step by the rule of this step: what ``fit`` compiles ends with it."""
+    return rule.update(theta, grad, state)
 
 
 def theirs(kind: str, **options: Any) -> Callable[[], None]:
     """Return so many steps of torch.optim on the tensors."""
     theta, grad = (torch.from_numpy(a).reshape(COUNT, SIZE) for a in vectors())
+    if kind == "Muon":  # takes matrices only: here without the biases
+        theta, grad = (a[:, : SIDE**2].reshape(COUNT, SIDE, SIDE) for a in (theta, grad))
     params = [torch.nn.Parameter(row.clone()) for row in theta]
     for param, row in zip(params, grad, strict=True):
         param.grad = row.clone()
@@ -77,19 +94,18 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
     """Time all of it; ratios below 1 say that ours is the faster."""
     found: dict[str, Any] = {}
     for name, (kind, torchs, options) in ROWS.items():
-        if not hasattr(optimizers, kind):
-            continue
         calls = {
             "NumPy": ours("numpy", kind, options),
             "ours on torch": ours("torch", kind, options),
         }
-        if not quick:
+        if not quick and kind != "Muon":  # which would be one graph of 100 times 5 products
             torch.compiler.reset()
             calls["ours on torch, compiled"] = ours("torch", kind, options, compile=True)
         if torchs is not None:
             own = {**options, "amsgrad": True} if kind == "AMSGrad" else options
             calls["torch.optim"] = theirs(torchs, **own)
-            calls["foreach"] = theirs(torchs, foreach=True, **own)
+            if kind != "Muon":
+                calls["foreach"] = theirs(torchs, foreach=True, **own)
             if torchs in FUSED:
                 calls["fused"] = theirs(torchs, fused=True, **own)
         t = medians(calls, STEPS, rounds)

@@ -18,6 +18,7 @@ from companion.gradients import (
     clip_grad_norm,
     clip_grad_value,
     clipping,
+    curvature,
     grad_norm,
     gradient_check,
     gradient_variance,
@@ -387,7 +388,7 @@ def test_bad_input_of_noise_is_named():
 # Curvature ------------------------------------------------------------------------------------
 
 
-def test_sharpness_is_the_largest_eigenvalue(created):
+def check_sharpness():
     """Of two replicas; in one it is negative."""
     rng = np.random.default_rng(0)
     turn, _ = np.linalg.qr(rng.standard_normal((6, 6)))
@@ -398,11 +399,15 @@ def test_sharpness_is_the_largest_eigenvalue(created):
         return (hessian @ x[..., None])[..., 0]
 
     x, v = array(rng.standard_normal((2, 6))), array(rng.standard_normal((2, 6)))
-    value, vector = sharpness(gradient, x, v, steps=60)
+    value, vector = curvature.sharpness(gradient, x, v, steps=60)
     assert_allclose(to_numpy(value), [9, -7], rtol=1e-8)
     assert_allclose(abs(to_numpy(vector) @ turn)[[0, 1], [0, 5]], 1, rtol=1e-8)
-    again, _ = sharpness(gradient, x, vector, steps=1)
+    again, _ = curvature.sharpness(gradient, x, vector, steps=1)
     assert_allclose(to_numpy(again), [9, -7], rtol=1e-8)
+
+
+def test_sharpness_is_the_largest_eigenvalue(created):
+    check_sharpness()
 
 
 def test_sharpness_of_a_network_is_that_of_torchs_hessian(created):
@@ -454,6 +459,9 @@ MUTANTS = {
     "sizes swapped": (noise, "(B * large - b * small)", "(b * large - B * small)", "", "",
                       check_noise),
     "no difference of inverses": (noise, "(1 / b - 1 / B)", "(1 / b)", "", "", check_noise),
+    "no sign": (curvature, "total(vector * product)", "grad_norm(product)", "", "",
+                check_sharpness),
+    "a difference over h": (curvature, "/ (2 * h)", "/ h", "", "", check_sharpness),
 }  # fmt: skip
 
 
@@ -470,7 +478,8 @@ def test_mutants_of_clipping_and_noise(monkeypatch, on_numpy, mistake):
     for name in ("clip_grad_norm", "clip_grad_value", "grad_norm", "gradient_variance"):
         if name in planted and hasattr(module, name):
             monkeypatch.setattr(module, name, planted[name])
-    if module is noise:
-        monkeypatch.setattr(module, "noise_scale", planted["noise_scale"])
+    for name, owner in (("noise_scale", noise), ("sharpness", curvature)):
+        if module is owner:
+            monkeypatch.setattr(module, name, planted[name])
     with pytest.raises(AssertionError):
         check()

@@ -65,7 +65,8 @@ def test_pilots_choose_and_other_seeds_report():
 
 def test_seeds_have_their_own_weights_and_samples():
     theta, x, y = small(pilots=2, seeds=2)._starts
-    assert tuple(x.shape) == (4, 320, 64) and tuple(y.shape) == (4, 320)
+    assert tuple(x.shape) == (4, 320, 64)
+    assert tuple(y.shape) == (4, 320)
     for part in (theta, x, y):
         assert len(np.unique(to_numpy(part).reshape(4, -1), axis=0)) == 4
 
@@ -73,4 +74,5 @@ def test_seeds_have_their_own_weights_and_samples():
 def test_a_training_that_diverges_has_an_infinite_or_large_loss():
     (loss,) = small(pilots=2, seeds=1).search(SGD, [1e-9, 1e300])
     assert abs(loss[0] - np.log(10)).max() < 0.5
-    assert (loss[1] > 10).all() and not np.isnan(loss).any()
+    assert (loss[1] > 10).all()
+    assert not np.isnan(loss).any()

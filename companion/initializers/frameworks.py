@@ -104,7 +104,8 @@ def keras(layer: Any, rng: Any) -> tuple[Any, ...]:
     kind, shapes = _kind(layer), layer.shapes
     if kind in ("Linear", "Conv2d"):
         bound = math.sqrt(6 / sum(fans(_layout(layer))))
-        return _within(bound, shapes["weight"], rng), np.zeros(shapes["bias"])
+        weight = _within(bound, shapes["weight"], rng)
+        return weight, np.zeros(shapes["bias"])
     if kind in ("RNN", "LSTM"):
         bias, n = np.zeros(shapes["bias"]), layer.n_hidden
         if kind == "LSTM":
@@ -116,8 +117,10 @@ def keras(layer: Any, rng: Any) -> tuple[Any, ...]:
     if kind == "Attention":
         joint, joint_bias, last, last_bias = shapes.values()
         d, heads = layer.d, layer.num_heads
-        first = _within(math.sqrt(6 / sum(fans((d, heads, d // heads)))), joint, rng)
-        second = _within(math.sqrt(6 / sum(fans((heads, d // heads, d)))), last, rng)
+        before = sum(fans((d, heads, d // heads)))
+        after = sum(fans((heads, d // heads, d)))
+        first = _within(math.sqrt(6 / before), joint, rng)
+        second = _within(math.sqrt(6 / after), last, rng)
         return first, np.zeros(joint_bias), second, np.zeros(last_bias)
     if kind == "PReLU":
         return (np.zeros(shapes["weight"]),)

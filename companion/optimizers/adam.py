@@ -92,8 +92,7 @@ class Adam(Optimizer):
 
     def _scale(self, v: Any) -> Any:
         """Return the corrected root, with epsilon: what the step is divided by."""
-        scale = namespace(v).sqrt(v)
-        scale /= self.now[1]
+        scale = namespace(v).sqrt(v) / self.now[1]  # autograd needs the root itself
         scale += self.eps
         return scale
 
@@ -201,7 +200,7 @@ class NAdam(Adam):
         product = state["mu_product"] * mu
         step = m * (ahead / (1 - product * ahead))
         step += grad * ((1 - mu) / (1 - product))
-        step /= self._scale(v)
+        step = step / self._scale(v)
         step *= -self.lr
         step += theta
         return step, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}

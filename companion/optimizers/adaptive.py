@@ -69,9 +69,7 @@ class Adagrad(Optimizer):
             grad = grad + self.weight_decay * theta
         total = grad * grad
         total += state["sum"]
-        scale = namespace(theta).sqrt(total)
-        scale += self.eps
-        step = grad / scale
+        step = grad / (namespace(theta).sqrt(total) + self.eps)
         step *= self.lr / (1 + (t - 1) * self.lr_decay)
         return theta - step, {"sum": total}
 
@@ -156,9 +154,7 @@ class RMSprop(Optimizer):
             new["grad_avg"] = mean
             square = square - mean * mean
             square = xp.where(square > 0, square, 0 * square)
-        scale = xp.sqrt(square)
-        scale += self.eps
-        step = grad / scale
+        step = grad / (xp.sqrt(square) + self.eps)
         if is_used(self.momentum):
             step += self.momentum * state["momentum_buffer"]
             new["momentum_buffer"] = step
@@ -223,8 +219,6 @@ class Adadelta(Optimizer):
         if is_used(self.weight_decay):
             grad = grad + self.weight_decay * theta
         square = averaged(state["square_avg"], self.rho, grad * grad)
-        step = xp.sqrt(state["acc_delta"] + self.eps)
-        step /= xp.sqrt(square + self.eps)
-        step *= grad
+        step = xp.sqrt(state["acc_delta"] + self.eps) / xp.sqrt(square + self.eps) * grad
         moved = averaged(state["acc_delta"], self.rho, step * step)
         return theta - self.lr * step, {"square_avg": square, "acc_delta": moved}

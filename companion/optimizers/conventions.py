@@ -43,22 +43,27 @@ class Form:
     takes: dict[str, tuple[Any, Any]]
     #: Options that choose this form, and that no other value of is known here.
     fixed: dict[str, Any]
+    #: Parts that cannot be turned off.
+    always: dict[str, Any]
 
     @property
     def parts(self) -> set[str]:
         """The parts of an update that this one can have."""
-        return {p for part, _ in self.takes.values() for p in _flat(part)}
+        return {p for part, _ in self.takes.values() for p in _flat(part)} | self.always.keys()
 
 
 FORMS: list[Form] = []
 
 
-def _form(family: str, library: str, name: str, fixed: Any = None, **takes: Any) -> None:
-    FORMS.append(Form(family, library, name, takes, fixed or {}))
+def _form(
+    family: str, library: str, name: str, fixed: Any = None, always: Any = None, **takes: Any
+) -> None:
+    FORMS.append(Form(family, library, name, takes, fixed or {}, always or {}))
 
 
 BETAS, TWO = ("beta1", "beta2"), (0.9, 0.999)
-for _library in ("torch", "companion"):
+AMSGRAD = {"amsgrad": ("amsgrad", False)}
+for _library, _more in (("torch", AMSGRAD), ("companion", {})):
     _form(
         "SGD", _library, "SGD",
         lr=("lr", 0.001 if _library == "torch" else REQUIRED), momentum=("momentum", 0.0),
@@ -66,11 +71,12 @@ for _library in ("torch", "companion"):
     )  # fmt: skip
     _form(
         "Adam", _library, "Adam",
-        lr=("lr", 0.001), betas=(BETAS, TWO), eps=("eps", 1e-8), weight_decay=("l2", 0.0),
+        lr=("lr", 0.001), betas=(BETAS, TWO), eps=("eps", 1e-8), weight_decay=("l2", 0.0), **_more,
     )  # fmt: skip
     _form(
         "Adam", _library, "AdamW",
         lr=("lr", 0.001), betas=(BETAS, TWO), eps=("eps", 1e-8), weight_decay=("decoupled", 0.01),
+        **_more,
     )  # fmt: skip
     _form(
         "RMSprop", _library, "RMSprop",
@@ -82,6 +88,14 @@ for _library in ("torch", "companion"):
         lr=("lr", 0.01), lr_decay=("lr_decay", 0.0), weight_decay=("l2", 0.0),
         initial_accumulator_value=("initial", 0.0), eps=("eps", 1e-10),
     )  # fmt: skip
+    _form(
+        "Adadelta", _library, "Adadelta",
+        lr=("lr", 1.0), rho=("rho", 0.9), eps=("eps_root", 1e-6), weight_decay=("l2", 0.0),
+    )  # fmt: skip
+_form(
+    "Adam", "companion", "AMSGrad", None, {"amsgrad": True},
+    lr=("lr", 0.001), betas=(BETAS, TWO), eps=("eps", 1e-8), weight_decay=("l2", 0.0),
+)  # fmt: skip
 _form("SGD", "companion", "HeavyBall", lr=("lr", REQUIRED), momentum=("velocity", 0.9))
 _form(
     "Lion", "companion", "Lion",
@@ -96,12 +110,12 @@ _form(
 )  # fmt: skip
 _form(
     "Adam", "keras", "Adam",
-    beta_1=("beta1", 0.9), beta_2=("beta2", 0.999), epsilon=("eps_hat", 1e-7), **_KERAS,
+    beta_1=("beta1", 0.9), beta_2=("beta2", 0.999), epsilon=("eps_hat", 1e-7), **AMSGRAD, **_KERAS,
 )  # fmt: skip
 _form(
     "Adam", "keras", "AdamW",
     beta_1=("beta1", 0.9), beta_2=("beta2", 0.999), epsilon=("eps_hat", 1e-7),
-    learning_rate=("lr", 0.001), weight_decay=("decoupled", 0.004),
+    learning_rate=("lr", 0.001), weight_decay=("decoupled", 0.004), **AMSGRAD,
 )  # fmt: skip
 _form(
     "RMSprop", "keras", "RMSprop",
@@ -112,6 +126,7 @@ _form(
     "Adagrad", "keras", "Adagrad",
     initial_accumulator_value=("initial", 0.1), epsilon=("eps_root", 1e-7), **_KERAS,
 )  # fmt: skip
+_form("Adadelta", "keras", "Adadelta", rho=("rho", 0.95), epsilon=("eps_root", 1e-7), **_KERAS)
 _form("Lion", "keras", "Lion", beta_1=("beta1", 0.9), beta_2=("beta2", 0.99), **_KERAS)
 
 _form(
@@ -138,6 +153,11 @@ _form(
     eps=("eps_root", 1e-7),
 )  # fmt: skip
 _form(
+    "Adadelta", "optax", "adadelta",
+    learning_rate=("lr", REQUIRED), rho=("rho", 0.9), eps=("eps_root", 1e-6),
+    weight_decay=("l2", 0.0),
+)  # fmt: skip
+_form(
     "Lion", "optax", "lion",
     learning_rate=("lr", REQUIRED), b1=("beta1", 0.9), b2=("beta2", 0.99),
     weight_decay=("decoupled", 0.001),
@@ -161,6 +181,15 @@ _form(
 )  # fmt: skip
 _form("Adagrad", "paper", "Adagrad", eta=("lr", REQUIRED), delta=("eps", REQUIRED))
 _form(
+    "Adadelta",
+    "paper",
+    "Adadelta",
+    None,
+    {"lr": 1.0},
+    rho=("rho", 0.95),
+    epsilon=("eps_root", 1e-6),
+)
+_form(
     "Lion", "paper", "Lion",
     eta=("lr", 0.0001), beta1=("beta1", 0.9), beta2=("beta2", 0.99),
     weight_decay=("decoupled", REQUIRED),
@@ -175,8 +204,8 @@ def translate(
     Parameters
     ----------
     name : str
-        Of the optimizer: "SGD", "Adam", "AdamW", "RMSprop", "Adagrad" or "Lion"; in the
-        companion also "HeavyBall".
+        Of the optimizer: "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta" or "Lion";
+        in the companion also "HeavyBall" and "AMSGrad".
     source, target : {"companion", "torch", "keras", "optax", "paper", "average"}
         "paper" is Polyak's momentum, Kingma and Ba's algorithm 1, Loshchilov and Hutter's
         algorithm 2, Graves' RMSprop, and those of Duchi et al. and Chen et al.; "average" is
@@ -259,7 +288,7 @@ def _read(name: str, library: str, given: dict[str, Any]) -> tuple[str, dict[str
             raise ValueError(f"{form.name} of {library} takes {there} here; got {n}")
         if n in form.fixed and not fitting:
             raise ValueError(f"{n} of {form.name} must be {form.fixed[n]} here; got {v}")
-    parts: dict[str, Any] = {}
+    parts = dict(form.always)
     for n, (part, default) in form.takes.items():
         value = given.get(n, default)
         if value is REQUIRED:
@@ -288,6 +317,9 @@ def _write(form: Form, parts: dict[str, Any]) -> tuple[dict[str, Any], list[str]
                 reasons.append(found)
             else:
                 parts |= found
+    for p, v in form.always.items():
+        if parts.get(p, False) != v:
+            reasons.append(f"{form.name} of {form.library} has a fixed {p}")
     lacking = [p for p, v in parts.items() if _does(p, v) and p not in form.parts]
     reasons += [f"{form.name} of {form.library} has no {part}" for part in lacking]
     found = {}
@@ -386,6 +418,12 @@ def _nesterov(parts: Any, form: Form) -> Any:
     return "its gradient is taken where the momentum leads, and not where the parameters are"
 
 
+def _amsgrad(parts: Any, form: Form) -> Any:
+    if form.library == "optax":
+        return "the largest v is that before its correction, and in optax.amsgrad that after it"
+    return f"{form.name} of {form.library} keeps no largest v"
+
+
 def _average(parts: Any, form: Form) -> Any:
     beta = parts["average"]
     if callable(beta):
@@ -423,6 +461,7 @@ RULES: tuple[tuple[str, Callable[[Any, Form], Any]], ...] = (
     ("decoupled", _decoupled),
     ("l2", _l2),
     ("lr_decay", _lr_decay),
+    ("amsgrad", _amsgrad),
     ("eps_hat", _eps_hat),
     ("eps", _eps),
     ("eps_root", _eps_root),

@@ -174,4 +174,5 @@ class Nesterov(HeavyBall):
 
     def lookahead(self, theta: Any, state: dict[str, Any]) -> Any:
         """Return where the gradient of the next step is to be taken."""
-        return theta - self.at(state["step"], theta).momentum * state["momentum"]
+        beta = self.at(state["step"], theta).momentum
+        return theta - beta * state["momentum"]

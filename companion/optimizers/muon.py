@@ -49,7 +49,7 @@ def newton_schulz(x: Any, steps: int = 5) -> Any:
            [0.  , 0.  , 1.13]])
     """
     xp, (a, b, c) = namespace(x), COEFFICIENTS
-    is_tall = x.shape[-2] > x.shape[-1]  # the smaller of the two products is the cheaper one
+    is_tall = x.shape[-2] > x.shape[-1]  # XᵀX is then the smaller product
     x = xp.matrix_transpose(x) if is_tall else x
     norm = xp.sum(x * x, axis=(-2, -1), keepdims=True) ** 0.5
     x = x / xp.where(norm > 1e-7, norm, 1e-7 * xp.ones_like(norm))

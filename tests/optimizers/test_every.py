@@ -213,6 +213,21 @@ def test_a_step_compiles_as_one_graph(on_torch, name, given):
 
 
 @every
+def test_autograd_goes_through_updates(on_torch, name):
+    """As for rates that are learned: the parameters afterwards as a function of those before."""
+    opt = CASES[name].opt
+
+    def after(theta):
+        state = opt.init(theta)
+        for _ in range(3):
+            theta, state = opt.update(theta, theta**3 + theta.sin(), state)
+        return theta
+
+    start = drawn(replicas=())[0].requires_grad_()
+    assert torch.autograd.gradcheck(after, start, fast_mode=True)
+
+
+@every
 def test_a_training_goes_on_from_a_checkpoint(created, name, tmp_path):
     opt, (theta, _) = CASES[name].opt, drawn()
     kept = training.Checkpoint(tmp_path / "kept.npz")

@@ -9,6 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.optim import lr_scheduler
 
+from companion import torch_bridge
 from companion.optimizers import SGD, Adam, Lion, Muon, NaturalGradient, Nesterov
 from companion.torch_bridge import as_torch_optimizer
 from tests.optimizers.parity import NET
@@ -220,3 +221,33 @@ def test_sparse_gradients_are_refused():
     p.grad = torch.sparse_coo_tensor([[1]], [1.0], (3,))
     with pytest.raises(RuntimeError, match="no sparse gradients"):
         as_torch_optimizer(SGD(1.0), [p]).step()
+
+
+# Planted mistakes ---------------------------------------------------------------------------
+
+
+def test_a_rate_that_stays_is_caught(monkeypatch):
+    monkeypatch.setattr(torch_bridge._TorchOptimizer, "_rule", lambda self, group: self.optimizer)
+    with pytest.raises(AssertionError):
+        test_schedulers_of_torch_move_it(*PAIRS[0], lambda o: lr_scheduler.StepLR(o, 50))
+    with pytest.raises(AssertionError):
+        test_groups_have_their_own_hyperparameters(*PAIRS[0])
+
+
+def test_zeros_for_missing_gradients_are_caught(monkeypatch):
+    right = torch_bridge._TorchOptimizer.step
+
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        return right(self, closure)
+
+    monkeypatch.setattr(torch_bridge._TorchOptimizer, "step", step)
+    with pytest.raises(AssertionError):
+        test_without_gradient_nothing_moves_and_no_step_is_counted(*PAIRS[0])
+
+
+def test_one_history_for_all_is_caught(monkeypatch):
+    monkeypatch.setattr(torch_bridge, "str", lambda alike: bool(alike), raising=False)
+    with pytest.raises(AssertionError):
+        test_without_gradient_nothing_moves_and_no_step_is_counted(*PAIRS[0])
