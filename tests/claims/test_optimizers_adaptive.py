@@ -1,6 +1,9 @@
 """Claims about AdaGrad and RMSProp that are not told in the prose."""
 
+import inspect
+
 import numpy as np
+import torch
 
 from companion.backend import array, to_numpy
 from companion.optimizers import Adagrad, RMSprop
@@ -30,6 +33,23 @@ def test_adagrads_epsilon_beside_and_inside_the_root(ledger):
         f"${beside:.2f}\\,\\eta$ with $\\epsilon$ beside the root and ${inside:.4f}\\,\\eta$ "
         "with it inside",
     )
+
+
+def test_what_epsilon_guards(ledger):
+    """A parameter that has no gradient; and how small the number is that libraries take."""
+    silent = {}
+    for eps in (0.0, 1e-10):
+        with np.errstate(invalid="ignore"):
+            path, _ = walk(Adagrad(0.1, eps=eps), lambda x, t: 0 * x, [1.0], 1)
+        silent[eps] = float(path[1, 0])
+    theirs = {
+        kind: inspect.signature(getattr(torch.optim, kind)).parameters["eps"].default
+        for kind in ("Adagrad", "RMSprop", "Adadelta", "Adam")
+    }
+    assert np.isnan(silent[0.0])
+    assert silent[1e-10] == 1
+    assert theirs == {"Adagrad": 1e-10, "RMSprop": 1e-8, "Adadelta": 1e-6, "Adam": 1e-8}
+    ledger("OPT-15")
 
 
 def test_adagrad_does_not_see_the_scale_of_a_coordinate(ledger):
