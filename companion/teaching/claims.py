@@ -169,7 +169,6 @@ def _label(c):
 
 
 def _html(text):
-    r"""Escape `text`, and write ``$x$`` as ``\(x\)`` in a span that a page can typeset."""
-    return re.sub(
-        r"\$(.+?)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', escape(text)
-    )
+    r"""Escape `text`, mark its code, and write ``$x$`` as ``\(x\)`` in a span to be typeset."""
+    text = re.sub(r"`(.+?)`", r"<code>\1</code>", escape(text))
+    return re.sub(r"\$(.+?)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', text)
