@@ -247,7 +247,7 @@ def test_what_is_forgotten_is_caught(monkeypatch, tmp_path, name):
             return None
         fresh.setdefault("rng", np.random.default_rng(0).bit_generator.state)
         forgotten = {
-            "memory": {**kept["memory"], "momentum": 0 * kept["memory"]["momentum"]},
+            "memory": {**kept["memory"], "momentum_buffer": 0 * kept["memory"]["momentum_buffer"]},
             "state": 0 * kept["state"] + 1,
             "average": kept["theta"],
             "order": np.arange(100),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, averaged, is_used
+from companion.optimizers.base import Optimizer, averaged, averaged_square, is_used
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ class Adam(Optimizer):
 
     def _check(self) -> None:
         self._not_negative("lr", "eps", "weight_decay")
-        if len(self.betas) != 2:
-            raise ValueError(f"betas must be two; got {self.betas}")
-        self._fractions("betas")
+        self._check_betas()
 
     def _start(self, theta: Any) -> dict[str, Any]:
         zeros = namespace(theta).zeros_like(theta)
@@ -88,7 +86,7 @@ class Adam(Optimizer):
         """Return the averages of the gradient and of its square."""
         beta1, beta2 = self.betas
         m = averaged(state["exp_avg"], beta1, grad)
-        return m, averaged(state["exp_avg_sq"], beta2, grad * grad)
+        return m, averaged_square(state["exp_avg_sq"], beta2, grad)
 
     def _scale(self, v: Any) -> Any:
         """Return the corrected root, with epsilon: what the step is divided by."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, averaged, is_used
+from companion.optimizers.base import Optimizer, averaged, averaged_square, is_used
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class RMSprop(Optimizer):
         xp = namespace(theta)
         if is_used(self.weight_decay):
             grad = grad + self.weight_decay * theta
-        square = averaged(state["square_avg"], self.alpha, grad * grad)
+        square = averaged_square(state["square_avg"], self.alpha, grad)
         new = {"square_avg": square}
         if self.centered:
             mean = averaged(state["grad_avg"], self.alpha, grad)
@@ -218,7 +218,7 @@ class Adadelta(Optimizer):
         xp = namespace(theta)
         if is_used(self.weight_decay):
             grad = grad + self.weight_decay * theta
-        square = averaged(state["square_avg"], self.rho, grad * grad)
+        square = averaged_square(state["square_avg"], self.rho, grad)
         step = xp.sqrt(state["acc_delta"] + self.eps) / xp.sqrt(square + self.eps) * grad
-        moved = averaged(state["acc_delta"], self.rho, step * step)
+        moved = averaged_square(state["acc_delta"], self.rho, step)
         return theta - self.lr * step, {"square_avg": square, "acc_delta": moved}

@@ -52,6 +52,10 @@ class Optimizer:
 
     def update(self, theta: Any, grad: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return theta and the state after one step."""
+        if tuple(grad.shape) != tuple(theta.shape):
+            raise ValueError(
+                f"grad must have the shape of theta, {tuple(theta.shape)}; got {tuple(grad.shape)}"
+            )
         t = state["step"]
         theta, memory = self.at(t, theta)._step(theta, grad, state, t + 1)
         return theta, {"step": t + 1, **memory}
@@ -104,8 +108,22 @@ class Optimizer:
     def _within(self, names: Any, holds: Any, what: str) -> None:
         for name in names:
             for value in _flat(getattr(self, name)):
-                if not callable(value) and not np.all(holds(np.asarray(to_numpy(value)))):
+                if callable(value):
+                    continue
+                found = np.asarray(to_numpy(value))
+                if isinstance(value, list) or found.dtype.kind not in "iuf":
+                    raise TypeError(
+                        f"{name} must be a number, an array or a schedule; "
+                        f"got {getattr(self, name)!r}"
+                    )
+                if not np.all(holds(found)):
                     raise ValueError(f"{name} must {what}; got {getattr(self, name)}")
+
+    def _check_betas(self) -> None:
+        betas = self.betas  # type: ignore[attr-defined]
+        if not isinstance(betas, tuple) or len(betas) != 2:
+            raise ValueError(f"betas must be a pair (beta1, beta2); got {betas!r}")
+        self._fractions("betas")
 
     def _start(self, theta: Any) -> dict[str, Any]:
         """Return the memory before the first step; most rules have some."""
@@ -147,6 +165,13 @@ def averaged(old: Any, decay: Any, new: Any) -> Any:
     """Return the moving average after one more value, ``decay * old + (1 - decay) * new``."""
     average = decay * old
     average += (1 - decay) * new  # ours: one pass less
+    return average
+
+
+def averaged_square(old: Any, decay: Any, new: Any) -> Any:
+    """Return the moving average of squares; the factor comes first, and overflow later."""
+    average = decay * old
+    average += ((1 - decay) * new) * new
     return average
 
 

@@ -52,9 +52,7 @@ class Lion(Optimizer):
 
     def _check(self) -> None:
         self._not_negative("lr", "weight_decay")
-        if len(self.betas) != 2:
-            raise ValueError(f"betas must be two; got {self.betas}")
-        self._fractions("betas")
+        self._check_betas()
 
     def _start(self, theta: Any) -> dict[str, Any]:
         return {"exp_avg": namespace(theta).zeros_like(theta)}

@@ -58,7 +58,11 @@ class SGD(Optimizer):
             )
 
     def _start(self, theta: Any) -> dict[str, Any]:
-        return {"momentum": namespace(theta).zeros_like(theta)} if is_used(self.momentum) else {}
+        return (
+            {"momentum_buffer": namespace(theta).zeros_like(theta)}
+            if is_used(self.momentum)
+            else {}
+        )
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         if is_used(self.weight_decay):
@@ -66,10 +70,10 @@ class SGD(Optimizer):
         memory = {}
         if is_used(self.momentum):
             # in place on arrays of our own: each pass over memory counts
-            buffer = self.momentum * state["momentum"]
+            buffer = self.momentum * state["momentum_buffer"]
             buffer += grad if t == 1 else (1 - self.dampening) * grad
             grad = grad + self.momentum * buffer if self.nesterov else buffer
-            memory["momentum"] = buffer
+            memory["momentum_buffer"] = buffer
         step = -self.lr * grad
         step += theta
         return step, memory
@@ -120,12 +124,12 @@ class HeavyBall(Optimizer):
         self._fractions("momentum")
 
     def _start(self, theta: Any) -> dict[str, Any]:
-        return {"momentum": namespace(theta).zeros_like(theta)}
+        return {"momentum_buffer": namespace(theta).zeros_like(theta)}
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        m = self.momentum * state["momentum"]
+        m = self.momentum * state["momentum_buffer"]
         m += self.lr * grad
-        return theta - m, {"momentum": m}
+        return theta - m, {"momentum_buffer": m}
 
 
 @dataclass(frozen=True)
@@ -175,4 +179,4 @@ class Nesterov(HeavyBall):
     def lookahead(self, theta: Any, state: dict[str, Any]) -> Any:
         """Return where the gradient of the next step is to be taken."""
         beta = self.at(state["step"], theta).momentum
-        return theta - beta * state["momentum"]
+        return theta - beta * state["momentum_buffer"]

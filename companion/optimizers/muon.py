@@ -131,6 +131,8 @@ class Muon(Optimizer):
         self._fractions("momentum")
         if not isinstance(self.rest, Optimizer):
             raise TypeError(f"rest must be an optimizer; got {self.rest!r}")
+        if type(self.rest).lookahead is not Optimizer.lookahead:
+            raise ValueError(f"rest must take its gradient at theta; got {self.rest!r}")
         if self.adjust_lr_fn not in ADJUSTMENTS:
             raise ValueError(f"adjust_lr_fn must be one of {ADJUSTMENTS}; got {self.adjust_lr_fn}")
         shapes = self.net.row.shapes

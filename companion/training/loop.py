@@ -29,6 +29,7 @@ from companion.gradients import clip_grad_norm
 from companion.losses import value_and_grad
 from companion.losses.base import holds_labels, weights_of
 from companion.network import Sequential
+from companion.optimizers import Optimizer
 from companion.training.checkpoint import Checkpoint, resume, save
 from companion.training.distributed import Processes
 from companion.training.run import History, Run
@@ -169,18 +170,20 @@ def fit(
     rank = 0 if processes is None else processes.rank
     scheduled = optimizer if schedule is None else replace(optimizer, lr=schedule)
     diverged = xp.full(replicas, -1, device=theta.device)
-    run = Run(theta, optimizer.init(theta), state, seed, diverged)
+    run = Run(theta, scheduled.init(theta), state, seed, diverged)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of companion.optimizers; got {optimizer!r}")
     identity = {
         "net": net,
         "theta": f"{theta.dtype} {tuple(theta.shape)}",
         "x": f"{x.dtype} {tuple(x.shape)}",
         "y": f"{y.dtype} {tuple(y.shape)}",
         "loss": _name(loss),
-        "optimizer": re.sub(" at 0x[0-9a-f]+", "", str(scheduled)),  # of a schedule
+        "optimizer": _text(scheduled),
         "rng": type(rng.bit_generator).__name__,
         "batch_size": batch_size,
         "accumulate": accumulate,
-        "clip": clip,
+        "clip": _text(clip),
         "ema": ema,
     }
     kept = None if checkpoint is None else resume(checkpoint.path, identity, theta)
@@ -407,6 +410,12 @@ def _batches(
                 batch = (*before, slice(i, i + size))
                 yield order, xs[batch], ys[batch]
         start = 0
+
+
+def _text(value: Any) -> str:
+    """Write a value with all entries of its arrays, and a function without its address."""
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        return re.sub(" at 0x[0-9a-f]+", "", str(to_numpy(value)))
 
 
 def _name(loss: Any) -> str:

@@ -204,10 +204,10 @@ def test_gradients_of_every_size(created, kind, size):
 def test_looking_ahead_changes_nothing(created):
     opt, theta = Nesterov(0.1), array([1.0, 2.0])
     theta, state = opt.update(theta, theta, opt.init(theta))
-    kept = to_numpy(theta).copy(), to_numpy(state["momentum"]).copy()
+    kept = to_numpy(theta).copy(), to_numpy(state["momentum_buffer"]).copy()
     opt.lookahead(theta, state)
     assert_array_equal(to_numpy(theta), kept[0])
-    assert_array_equal(to_numpy(state["momentum"]), kept[1])
+    assert_array_equal(to_numpy(state["momentum_buffer"]), kept[1])
     assert state["step"] == 1
 
 
@@ -240,7 +240,7 @@ def wrong_ahead(sign=-1, share=1.0, last=False):
     def lookahead(self, theta, state):
         step = max(state["step"] - 1, 0) if last else state["step"]
         beta = self.at(step, theta).momentum
-        return theta + sign * share * beta * state["momentum"]
+        return theta + sign * share * beta * state["momentum_buffer"]
 
     return lookahead
 
@@ -249,7 +249,7 @@ def wrong_step(rate_outside=False, averaged=False, late=False):
     """The update with one mistake."""
 
     def step(self, theta, grad, state, t):
-        beta, old = self.momentum, state["momentum"]
+        beta, old = self.momentum, state["momentum_buffer"]
         own = (1 - beta) * grad if averaged else grad
         m = beta * old + (own if rate_outside else self.lr * own)
         used = old if late else m

@@ -117,12 +117,12 @@ def wrong_sgd(damped_from_start=False, stale_nesterov=False, decay_after=False):
         decay = self.weight_decay * theta
         grad = grad if decay_after else grad + decay
         if self.momentum:
-            old = state["momentum"]
+            old = state["momentum_buffer"]
             first = state["step"] == 0 and not damped_from_start
             buffer = self.momentum * old + (1 if first else 1 - self.dampening) * grad
             ahead = old if stale_nesterov else buffer
             grad = grad + self.momentum * ahead if self.nesterov else buffer
-            state = {"step": state["step"] + 1, "momentum": buffer}
+            state = {"step": state["step"] + 1, "momentum_buffer": buffer}
         grad = grad + decay if decay_after else grad
         return theta - self.lr * grad, state
 
