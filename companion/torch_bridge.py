@@ -420,11 +420,12 @@ class _TorchOptimizer(torch.optim.Optimizer):
     def _rule(self, group: dict[str, Any]) -> Optimizer:
         """Return the optimizer with what the group says now."""
         own = [n for n in self.defaults if n != "differentiable"]
-        kind, implied = type(self.optimizer).__name__, _implied(self.optimizer)
+        known, implied = {*own, *_ASIDE}, _implied(self.optimizer)
         for name, value in group.items():
-            if name not in (*own, *_ASIDE) and not (name in implied and implied[name] == value):
+            if name not in known and not (name in implied and implied[name] == value):
                 raise ValueError(
-                    f"{name}={value!r} is no option of {kind}; groups may have {', '.join(own)}"
+                    f"{name}={value!r} is no option of {type(self.optimizer).__name__}; "
+                    f"groups may have {', '.join(own)}"
                 )
         said = {n: group[n] for n in own if n in group}
         changed = {n: v for n, v in said.items() if v != getattr(self.optimizer, n)}
