@@ -22,7 +22,7 @@ from companion.backend import array, to_numpy
 from companion.layers import Attention, Linear, Residual
 from companion.layers.base import Layer, Row
 from companion.network import Sequential, _joined, _views
-from companion.optimizers import Optimizer
+from companion.optimizers import Adam, AdamW, AMSGrad, Optimizer
 
 
 def as_torch_function(
@@ -329,8 +329,12 @@ def as_torch_optimizer(optimizer: Optimizer, params: Any) -> torch.optim.Optimiz
     Hyperparameters that are numbers stand in ``param_groups``, where torch's learning rate
     schedulers change them, and where a group may have its own; schedules of this package stay
     schedules. State has torch's form, an entry for each parameter, and a ``state_dict`` that is
-    loaded goes on to the same bits. As in torch, a parameter without gradient is left as it is,
-    its state and its count of steps too.
+    loaded goes on to the same bits. That of torch's optimizer of the same rule is loaded, too;
+    torch's SGD counts no steps, and goes on as if after one. As in torch, a parameter without
+    gradient is left as it is, its state and its count of steps too.
+
+    A group of AdaBound or AMSBound that has its own `lr` has it as its `base_lr`, too, unless it
+    says otherwise.
 
     Parameters
     ----------
@@ -347,9 +351,10 @@ def as_torch_optimizer(optimizer: Optimizer, params: Any) -> torch.optim.Optimiz
     ------
     TypeError
         If the optimizer is none of this package, needs the whole network, or takes its gradients
-        where the parameters are not.
+        where the parameters are not; or for complex parameters.
     ValueError
-        For a hyperparameter out of range, or an array of them: groups do that here.
+        For a hyperparameter out of range, or an array of them: groups do that here. For an option
+        of a group that is none of the rule's numbers, such as ``maximize=True``.
 
     Examples
     --------
@@ -391,16 +396,38 @@ class _TorchOptimizer(torch.optim.Optimizer):
         return super().__getstate__() | {"optimizer": self.optimizer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "optimizer" not in state:  # a state_dict is loaded
+            for old, group in zip(self.param_groups, state["param_groups"], strict=True):
+                for name in self.defaults:
+                    group.setdefault(name, old.get(name, self.defaults[name]))
+                self._rule(group)
         super().__setstate__(state)
         self._bundles = []
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if "base_lr" in self.defaults and "lr" in param_group:
+            param_group.setdefault("base_lr", param_group["lr"])
         super().add_param_group(param_group)
-        self._rule(self.param_groups[-1])
+        try:
+            self._rule(self.param_groups[-1])
+            for p in self.param_groups[-1]["params"]:
+                if p.is_complex():
+                    raise TypeError(f"parameters must be real; got one of {p.dtype}")
+        except (TypeError, ValueError):
+            del self.param_groups[-1]
+            raise
 
     def _rule(self, group: dict[str, Any]) -> Optimizer:
         """Return the optimizer with what the group says now."""
-        said = {n: group[n] for n in self.defaults if n in group and n != "differentiable"}
+        own = [n for n in self.defaults if n != "differentiable"]
+        known, implied = {*own, *_ASIDE}, _implied(self.optimizer)
+        for name, value in group.items():
+            if name not in known and not (name in implied and implied[name] == value):
+                raise ValueError(
+                    f"{name}={value!r} is no option of {type(self.optimizer).__name__}; "
+                    f"groups may have {', '.join(own)}"
+                )
+        said = {n: group[n] for n in own if n in group}
         changed = {n: v for n, v in said.items() if v != getattr(self.optimizer, n)}
         return replace(self.optimizer, **changed) if changed else self.optimizer
 
@@ -429,6 +456,7 @@ class _TorchOptimizer(torch.optim.Optimizer):
         """Put together what takes a step, by group, dtype, device and history."""
         bundles: dict[Any, list[Any]] = {}
         for i, p in held:
+            self.state[p] = _counted(self.state[p])
             alike = str([(n, v) for n, v in self.state[p].items() if not _is_own(v, p)])
             bundles.setdefault((i, p.dtype, p.device, alike), []).append(p)
         self._bundles = []
@@ -439,20 +467,50 @@ class _TorchOptimizer(torch.optim.Optimizer):
                     n: _flattened([s[n] for s in kept]) if _is_own(v, own[0]) else v
                     for n, v in kept[0].items()
                 }
-                state["step"] = int(state["step"])
             else:
                 state = self._rule(self.param_groups[i]).init(_flattened(own))
             self._bundles.append((i, own, state))
 
     def _keep(self, params: list[Any], state: dict[str, Any]) -> None:
         """Give each parameter its part of the state."""
-        size = sum(p.numel() for p in params)
-        parts = {
-            n: _cut(v, params) if tuple(getattr(v, "shape", ())) == (size,) else [v] * len(params)
-            for n, v in state.items()
-        }
+        size, parts = sum(p.numel() for p in params), {}
+        for n, v in state.items():
+            if not isinstance(v, torch.Tensor):
+                parts[n] = [v] * len(params)
+            elif v.shape == (size,):
+                parts[n] = _cut(v, params)
+            else:  # one number for all; torch would multiply it in place
+                parts[n] = list(v.repeat(len(params)).unbind())
         for i, p in enumerate(params):
             self.state[p] = {n: values[i] for n, values in parts.items()}
+
+
+#: Entries of torch's groups that change no step, and what its schedulers keep there.
+_ASIDE = (
+    *("params", "param_names", "name"),
+    *("foreach", "fused", "capturable", "differentiable"),
+    *("initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"),
+)
+
+
+def _implied(optimizer: Optimizer) -> dict[str, bool]:
+    """Return the options of torch's optimizers that a rule has by its name, and their values."""
+    if not isinstance(optimizer, Adam):
+        return {"maximize": False}
+    return {
+        "maximize": False,
+        "amsgrad": isinstance(optimizer, AMSGrad),
+        "decoupled_weight_decay": isinstance(optimizer, AdamW),
+    }
+
+
+def _counted(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a parameter with its steps as an int.
+
+    torch's SGD counts none; where it has a buffer, the first step is past.
+    """
+    kept = {n: v for n, v in state.items() if v is not None}
+    return kept and kept | {"step": int(kept.get("step", 1))}
 
 
 def _flattened(tensors: list[Any]) -> Any:

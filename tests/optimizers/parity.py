@@ -55,18 +55,34 @@ def small_network(theta, rng):
     return NET.backward(cache, losses.cross_entropy_grad(prediction, labels))[1]
 
 
+def extremes(theta, rng):
+    """Gradients that are mostly 0, huge or tiny; for rules whose steps are not of their size."""
+    grad = rng.choice([0.0, 0.0, 1e-12, -1e-6, 1.0, -1e6, 1e12], size=theta.shape)
+    grad[..., 0] = 0  # a parameter that nobody ever asks
+    return grad
+
+
 #: Gradients by name; each also takes the generator that its noise or its batches come from.
 PROBLEMS = {f.__name__: f for f in (quadratic, rosenbrock, logistic, small_network)}
+#: These and the one that not every rule survives.
+ALL_PROBLEMS = PROBLEMS | {"extremes": extremes}
 
 
-def torchs(name, **options):
-    """Return the peer that is torch.optim's optimizer of this name."""
+def torchs(name, schedule=None, **options):
+    """Return the peer that is torch.optim's optimizer of this name.
+
+    A schedule gives its rates, of the steps from 0.
+    """
 
     def peer(start):
-        parameter = torch.tensor(start, requires_grad=True)
+        parameter, t = torch.tensor(start, requires_grad=True), 0
         theirs = getattr(torch.optim, name)([parameter], **options)
 
         def step(grad):
+            nonlocal t
+            if schedule is not None:
+                theirs.param_groups[0]["lr"] = schedule(t)
+            t += 1
             parameter.grad = torch.tensor(grad)
             old = torch.get_default_dtype()
             torch.set_default_dtype(torch.float64)  # of the numbers in the state
@@ -98,6 +114,43 @@ def written(rule):
         return step
 
     return peer
+
+
+def adabounds(
+    amsbound=False,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    final_lr=0.1,
+    gamma=1e-3,
+    eps=1e-8,
+    weight_decay=0,
+    base_lr=None,
+):
+    """Return the peer that is the update of Luo et al. (2019), as their program writes it.
+
+    The rate may be a schedule, of the steps from 0.
+    """
+    if base_lr is None:
+        base_lr = lr(0) if callable(lr) else lr
+    beta1, beta2 = betas
+
+    def rule(theta, grad, memory, t):
+        now = lr(t - 1) if callable(lr) else lr
+        if weight_decay != 0:
+            grad = grad + weight_decay * theta
+        memory["exp_avg"] = memory.get("exp_avg", 0) * beta1 + (1 - beta1) * grad
+        memory["exp_avg_sq"] = memory.get("exp_avg_sq", 0) * beta2 + (1 - beta2) * grad**2
+        denom = memory["exp_avg_sq"]
+        if amsbound:
+            denom = memory["top"] = np.maximum(memory.get("top", 0), denom)
+        denom = np.sqrt(denom) + eps
+        step_size = now * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+        final = final_lr * now / base_lr
+        lower_bound = final * (1 - 1 / (gamma * t + 1))
+        upper_bound = final * (1 + 1 / (gamma * t))
+        return theta - np.clip(step_size / denom, lower_bound, upper_bound) * memory["exp_avg"]
+
+    return written(rule)
 
 
 def optaxs(transform):
@@ -132,7 +185,7 @@ def check_parity(opt, peer, problems=PROBLEMS, steps=500, rtol=1e-10, atol=1e-12
         theta, theirs = array(start), start
         state = opt.init(theta)
         for t in range(steps):
-            grad = PROBLEMS[name](theirs, rng)
+            grad = ALL_PROBLEMS[name](theirs, rng)
             theirs = step(grad)
             theta, state = opt.update(theta, array(grad), state)
             message = f"{opt}, step {t} of {name}"
