@@ -122,7 +122,7 @@ class Optimizer:
     def _check_betas(self) -> None:
         betas = self.betas  # type: ignore[attr-defined]
         if not isinstance(betas, tuple) or len(betas) != 2:
-            raise ValueError(f"betas must be a pair (beta1, beta2); got {betas!r}")
+            raise ValueError(f"betas must be two, (beta1, beta2); got {betas!r}")
         self._fractions("betas")
 
     def _start(self, theta: Any) -> dict[str, Any]:

@@ -270,6 +270,38 @@ def test_wrong_numbers_are_named(name, wrong):
 
 
 @every
+@pytest.mark.parametrize("wrong", ["0.1", None, [0.1, 0.2], 1j], ids=str)
+def test_what_is_no_number_is_named(name, wrong):
+    case = CASES[name]
+    for key in case.hyperparameters():
+        with pytest.raises(TypeError, match=f"^{key[0]} must be a number, an array or a schedule"):
+            case.having({key: wrong})
+
+
+@every
+def test_a_gradient_of_another_shape_is_named(created, name):
+    opt, (theta, grads) = CASES[name].opt, drawn()
+    with pytest.raises(ValueError, match=r"grad must have the shape of theta, .*; got"):
+        opt.update(theta, grads[0][0], opt.init(theta))
+
+
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
+def test_squares_do_not_overflow_before_they_are_weighed(kind):
+    """One gradient of 1e20 in float32, then ones: torch weighs before it squares, and goes on."""
+    start = np.ones(1, dtype=np.float32)
+    parameter = torch.tensor(start, requires_grad=True)
+    theirs = getattr(torch.optim, kind)([parameter], lr=0.1)
+    ours, theta = getattr(optimizers, kind)(lr=0.1), start
+    state = ours.init(theta)
+    for t in range(50):
+        grad = np.full(1, 1.0 if t else 1e20, dtype=np.float32)
+        parameter.grad = torch.tensor(grad)
+        theirs.step()
+        theta, state = ours.update(theta, grad, state)
+    assert_allclose(theta, parameter.detach().numpy(), rtol=1e-5)  # float32, 50 steps
+
+
+@every
 def test_arrays_that_do_not_fit_are_named(created, name):
     case, (theta, _) = CASES[name], drawn()
     for key in case.hyperparameters():

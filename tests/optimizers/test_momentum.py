@@ -253,7 +253,7 @@ def wrong_step(rate_outside=False, averaged=False, late=False):
         own = (1 - beta) * grad if averaged else grad
         m = beta * old + (own if rate_outside else self.lr * own)
         used = old if late else m
-        return theta - (self.lr * used if rate_outside else used), {"momentum": m}
+        return theta - (self.lr * used if rate_outside else used), {"momentum_buffer": m}
 
     return step
 

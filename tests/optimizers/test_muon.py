@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from companion import layers, network, optimizers
 from companion.backend import array, to_numpy
-from companion.optimizers import SGD, Adam, Muon, newton_schulz
+from companion.optimizers import SGD, Adam, Muon, Nesterov, newton_schulz
 from tests.optimizers.parity import NET, check_parity
 
 REST = {"lr": 0.01, "betas": (0.8, 0.9)}
@@ -136,6 +136,7 @@ def test_rates_of_replicas_and_schedules_reach_both_parts(created):
         ({"adjust_lr_fn": "rms"}, "adjust_lr_fn must be one of"),
         ({"matrices": ("0.bias",)}, "matrices must be among 0.weight, 2.weight; got 0.bias"),
         ({"rest": 0.1}, "rest must be an optimizer; got 0.1"),
+        ({"rest": Nesterov(0.1)}, "rest must take its gradient at theta; got Nesterov"),
     ],
 )
 def test_bad_options_are_named(options, message):
