@@ -81,8 +81,8 @@ def clip_grad_norm(grad: Any, max_norm: Any, *, eps: float = 1e-6, net: Any = No
     Raises
     ------
     ValueError
-        If `max_norm` or `eps` is negative or nan, `max_norm` has a value for each entry, which would
-        turn the gradient, or grad does not fit the network.
+        If `max_norm` or `eps` is negative or nan, `max_norm` has a value for each entry, which
+        would turn the gradient, or grad does not fit the network.
 
     References
     ----------
@@ -189,8 +189,8 @@ def alike(value: Any, x: Any, name: str) -> Any:
 def _scaled(x: Any) -> tuple[Any, Any, Any]:
     """Return the largest size m of the entries, x/m, and the norm of that, which is at least 1.
 
-    For x = 0, and without entries, they are 0, 0 and 1, which gives autograd no root of 0. To autograd m is a constant:
-    the norm, m times that of x/m, does not depend on it.
+    For x = 0, and without entries, they are 0, 0 and 1, which gives autograd no root of 0. To
+    autograd m is a constant: the norm, m times that of x/m, does not depend on it.
     """
     xp = namespace(x)
     if 0 in x.shape[-1:]:
