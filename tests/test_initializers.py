@@ -469,6 +469,35 @@ def test_bad_input_is_named(call, message):
         call()
 
 
+WITH_GAIN = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform", "orthogonal"]
+
+
+@pytest.mark.parametrize("name", WITH_GAIN)
+def test_a_bad_gain_is_named(name):
+    for gain in (-1, math.nan):
+        with pytest.raises(ValueError, match=f"gain must be 0 or more; got {gain}"):
+            draw(name, {"gain": gain})
+    for gain in ("2", None, [1.0]):
+        with pytest.raises(TypeError, match="gain must be a number; got"):
+            draw(name, {"gain": gain})
+    assert (draw(name, {"gain": np.float32(0)}) == 0).all()
+    with pytest.raises(ValueError, match="gain must be 0 or more; got -1"):
+        layers.Linear(3, 4, init=getattr(init, name), gain=-1).init(rng())
+
+
+@pytest.mark.parametrize("std", ["0.1", None, [0.1]])
+def test_a_std_that_is_no_number_is_named(std):
+    for name, more in (("normal", {}), ("trunc_normal", {}), ("sparse", {"sparsity": 0.5})):
+        with pytest.raises(TypeError, match="std must be a number; got"):
+            draw(name, {"std": std, **more})
+
+
+@pytest.mark.parametrize("num", [0, -2, 1.5, "4"])
+def test_a_number_of_parts_that_is_none_is_named(num):
+    with pytest.raises(ValueError, match="num must be a whole number from 1; got"):
+        init.stacked(init.orthogonal, num)
+
+
 def swapped(monkeypatch):
     fans = init.independent.fans
     monkeypatch.setattr(init.independent, "fans", lambda shape: fans(shape)[::-1])
