@@ -454,6 +454,7 @@ def test_a_network_is_drawn_by_a_rule_through_its_blocks():
         (lambda: draw("sparse", {"sparsity": 0.5}, (2, 2, 2)), r"shape must be \(n_in, n_out\)"),
         (lambda: draw("normal", {"std": -1.0}), "std must be 0 or more; got -1.0"),
         (lambda: draw("trunc_normal", {"std": 0.0}), "std must be positive; got 0.0"),
+        (lambda: draw("trunc_normal", {"std": math.nan}), "std must be positive; got nan"),
         (lambda: draw("trunc_normal", {"a": 2.0}), "a must be less than b; got a=2.0, b=2.0"),
         (lambda: draw("trunc_normal", {"a": 90.0, "b": 91.0}), "a and b must leave something"),
         (lambda: draw("variance_scaling", {"scale": 0}), "scale must be positive; got 0"),

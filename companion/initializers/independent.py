@@ -14,11 +14,12 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "s
 _STD_OF_CUT = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
-def _check_number(value: Any, name: str) -> None:
+def _check_number(value: Any, name: str, *, positive: bool = False) -> None:
     if np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
         raise TypeError(f"{name} must be a number; got {value!r}")
-    if not value >= 0:
-        raise ValueError(f"{name} must be 0 or more; got {value}")
+    if not (value > 0 if positive else value >= 0):
+        least = "positive" if positive else "0 or more"
+        raise ValueError(f"{name} must be {least}; got {value}")
 
 
 def checks_gain(init: Callable[..., Any]) -> Callable[..., Any]:
@@ -188,9 +189,7 @@ def trunc_normal(
     """
     from scipy.special import ndtr, ndtri
 
-    _check_number(std, "std")
-    if not std > 0:
-        raise ValueError(f"std must be positive; got {std}")
+    _check_number(std, "std", positive=True)
     if not a < b:
         raise ValueError(f"a must be less than b; got a={a}, b={b}")
     low, high = (a - mean) / std, (b - mean) / std

@@ -356,7 +356,7 @@ MOMENTA = ("momentum", "velocity", "average")
 
 
 def _decay(parts: Any, form: Form) -> Any:
-    if parts["lr"] == 0:
+    if _has_zero(parts["lr"]):
         return NO_RATE
 
     def share(decay: Any, lr: Any) -> Any:
@@ -456,7 +456,9 @@ def _ratio(over: Any, under: Any, t: Any) -> Any:
 
 def _has_zero(rate: Any) -> bool:
     """Tell whether a rate is 0, as far as one may look: optax compiles its schedules."""
-    return isinstance(rate, (int, float, np.ndarray)) and bool(np.any(np.equal(rate, 0)))
+    return isinstance(rate, (int, float, np.ndarray, np.generic)) and bool(
+        np.any(np.equal(rate, 0))
+    )
 
 
 def _velocity(parts: Any, form: Form) -> Any:
