@@ -61,7 +61,7 @@ class Schedule:
         self._formula, self._name, self._parameters = formula, name, parameters
 
     def __call__(self, step: Any) -> Any:
-        t = np.asarray(to_numpy(step))
+        t = _numbers(step, "step")
         t = t if t.dtype.kind == "f" else t.astype(np.int64)
         if not (t >= 0).all():
             raise ValueError(f"step must be counted from 0; got {step}")
@@ -209,6 +209,8 @@ def multi_step_lr(lr: Any, milestones: Any, gamma: float = 0.1) -> Schedule:
     array([1.  , 1.  , 0.5 , 0.25, 0.25])
     """
     lr, gamma = _rate(lr, "lr"), _rate(gamma, "gamma")
+    if not np.iterable(milestones):
+        raise TypeError(f"milestones must be a sequence of whole numbers; got {milestones!r}")
     marks = [_count(m, "milestones") for m in milestones]
     if sorted(set(marks)) != marks:
         raise ValueError(f"milestones must increase; got {marks}")
@@ -474,8 +476,9 @@ def one_cycle(
     high, T = _rate(max_lr, "max_lr"), _count(total_steps, "total_steps")
     if anneal_strategy not in ("cos", "linear"):
         raise ValueError(f"anneal_strategy must be 'cos' or 'linear'; got {anneal_strategy!r}")
+    _number(pct_start, "pct_start")
     for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
-        if not value > 0:
+        if not _number(value, name) > 0:
             raise ValueError(f"{name} must be positive; got {value}")
     top = pct_start * T - 1
     last = 2 * top if three_phase else top
@@ -661,7 +664,7 @@ class ReduceLROnPlateau:
         min_lr: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        if not 0 <= factor < 1:
+        if not 0 <= _number(factor, "factor") < 1:
             raise ValueError(f"factor must be at least 0 and less than 1; got {factor}")
         for name, value, known in (
             ("mode", mode, ("min", "max")),
@@ -746,13 +749,27 @@ def _cosine(left: Any) -> Any:
 
 def _rate(value: Any, name: str) -> Any:
     """Return a number or an array, in float64, that is not negative."""
-    try:
-        found = np.asarray(to_numpy(value), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number or an array; got {value!r}") from None
+    found = _numbers(value, name).astype(np.float64)
     if not (found >= 0).all():
         raise ValueError(f"{name} must not be negative; got {value}")
     return float(found) if found.ndim == 0 else found
+
+
+def _numbers(value: Any, name: str) -> Any:
+    """Return a number or numbers as a NumPy array; strings that look like them are none."""
+    try:
+        found = np.asarray(to_numpy(value))
+    except (TypeError, ValueError):  # rows of different lengths
+        found = np.asarray(None)
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be a number or an array; got {value!r}")
+    return found
+
+
+def _number(value: Any, name: str) -> float:
+    if np.ndim(to_numpy(value)):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    return float(_numbers(value, name))
 
 
 def _count(value: Any, name: str, least: int = 1) -> int:
@@ -764,7 +781,19 @@ def _count(value: Any, name: str, least: int = 1) -> int:
 
 
 def _schedule(value: Any) -> Callable[[Any], Any]:
-    return value if callable(value) else constant(value)
+    """Return a function of steps; one of a user's own is asked for each step, as an int."""
+    if isinstance(value, Schedule):
+        return value
+    if not callable(value):
+        return constant(_rate(value, "schedule"))
+
+    def later(t: Any) -> Any:
+        rates = [_numbers(value(k), "schedule") for k in np.ravel(t).tolist()]
+        if any(rate.ndim for rate in rates):  # (..., 1) each
+            return np.concatenate(rates, axis=-1)
+        return np.reshape(rates, np.shape(t))
+
+    return later
 
 
 def _text(value: Any) -> str:

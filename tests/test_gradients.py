@@ -137,6 +137,11 @@ def test_bad_input_is_named():
         gradient_check(lambda x: x, x, x, rng=rng)
     with pytest.raises(ValueError, match="h must be positive"):
         numerical_gradient(lambda x: x.sum(), x, h=0.0)
+    for h in (1e-20, 1e-17):
+        with pytest.raises(ValueError, match=f"h must be large enough to change every.*got {h}"):
+            numerical_gradient(lambda x: x.sum(), x, h=h)
+        with pytest.raises(ValueError, match="h must be large enough to change every"):
+            gradient_check(lambda x: x.sum(), x, x, rng=rng, h=h)
     with pytest.raises(ValueError, match=r"grad must have shape \(3,\); got \(2,\)"):
         gradient_check(lambda x: x.sum(), x, np.ones(2), rng=rng)
     with pytest.raises(ValueError, match="directions must be positive; got 0"):
@@ -326,6 +331,51 @@ def test_bad_bounds_are_named(created, bound):
         clip_grad_norm(grad, 1.0, net=NET)
 
 
+@pytest.mark.parametrize("bound", ["1", None, np.array(["1"]), [1j]])
+def test_a_bound_that_is_no_number_is_named(created, bound):
+    grad = array(np.ones((2, 3)))
+    with pytest.raises(TypeError, match="max_norm must be real"):
+        clip_grad_norm(grad, bound)
+    with pytest.raises(TypeError, match="clip_value must be real"):
+        clip_grad_value(grad, bound)
+
+
+def test_a_norm_for_each_entry_would_turn_the_gradient(created):
+    grad = array(np.full((2, 3), 3.0))
+    for bound in (np.ones(3), array(np.ones((2, 3))), [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match=r"max_norm must be a number or have shape \(..., 1\)"):
+            clip_grad_norm(grad, bound)
+    assert clip_grad_value(grad, np.arange(3.0)).shape == (2, 3)
+    for one in (
+        np.float32(1),
+        np.int64(1),
+        np.array(1.0),
+        [[1], [1]],
+        (1,),
+        array(np.ones((2, 1))),
+    ):
+        assert_allclose(to_numpy(grad_norm(clip_grad_norm(grad, one))), 1, rtol=1e-6)
+
+
+def test_empty_gradients(created):
+    for shape in ((0,), (2, 0), (0, 3)):
+        empty = array(np.ones(shape))
+        assert clip_grad_norm(empty, 1.0).shape == shape
+        np.testing.assert_array_equal(to_numpy(grad_norm(empty)), np.zeros(shape[:-1]))
+
+
+def test_lists_are_taken(created):
+    x = array([1.0, 2.0])
+    assert gradient_check(lambda x: (x**2).sum(), x, [2, 4], rng=np.random.default_rng(0)) < 1e-8
+    net = Sequential(layers.Linear(1, 2))
+    for before in (array([3.0, 4.0, 1.0, 0.0]), [3, 4, 1, 0]):
+        ratios = update_ratio(net, before, [3.0, 4.5, 1.0, 1.0])
+        assert [float(r) for r in ratios.values()] == pytest.approx([0.1, 1.0])
+    value, vector = sharpness(lambda x: array([1.0, 5.0]) * x, x, [1, 1])
+    assert float(value) == pytest.approx(5)
+    assert type(vector) is type(x)
+
+
 def test_update_ratio(created):
     rng = np.random.default_rng(0)
     before, step = rng.standard_normal((2, NET.size)), 1e-3 * rng.standard_normal((2, NET.size))
@@ -429,6 +479,17 @@ def test_sharpness_of_a_network_is_that_of_torchs_hessian(created):
 
     values = np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, theta))
     assert float(got) == pytest.approx(values[np.abs(values).argmax()], rel=1e-6)
+
+
+def test_sharpness_takes_its_step_from_the_dtype(created):
+    theta, seen = array(np.zeros(2), dtype="float32"), []
+
+    def gradient(x):
+        seen.append(float(x[0]))
+        return x
+
+    sharpness(gradient, theta, array([1.0, 0.0], dtype="float32"), steps=1)
+    assert seen[0] == pytest.approx(np.finfo(np.float32).eps ** (1 / 3), rel=1e-6)
 
 
 def test_bad_input_of_sharpness_is_named():

@@ -454,6 +454,7 @@ def test_a_network_is_drawn_by_a_rule_through_its_blocks():
         (lambda: draw("sparse", {"sparsity": 0.5}, (2, 2, 2)), r"shape must be \(n_in, n_out\)"),
         (lambda: draw("normal", {"std": -1.0}), "std must be 0 or more; got -1.0"),
         (lambda: draw("trunc_normal", {"std": 0.0}), "std must be positive; got 0.0"),
+        (lambda: draw("trunc_normal", {"std": math.nan}), "std must be positive; got nan"),
         (lambda: draw("trunc_normal", {"a": 2.0}), "a must be less than b; got a=2.0, b=2.0"),
         (lambda: draw("trunc_normal", {"a": 90.0, "b": 91.0}), "a and b must leave something"),
         (lambda: draw("variance_scaling", {"scale": 0}), "scale must be positive; got 0"),
@@ -467,6 +468,35 @@ def test_a_network_is_drawn_by_a_rule_through_its_blocks():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+WITH_GAIN = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform", "orthogonal"]
+
+
+@pytest.mark.parametrize("name", WITH_GAIN)
+def test_a_bad_gain_is_named(name):
+    for gain in (-1, math.nan):
+        with pytest.raises(ValueError, match=f"gain must be 0 or more; got {gain}"):
+            draw(name, {"gain": gain})
+    for gain in ("2", None, [1.0]):
+        with pytest.raises(TypeError, match="gain must be a number; got"):
+            draw(name, {"gain": gain})
+    assert (draw(name, {"gain": np.float32(0)}) == 0).all()
+    with pytest.raises(ValueError, match="gain must be 0 or more; got -1"):
+        layers.Linear(3, 4, init=getattr(init, name), gain=-1).init(rng())
+
+
+@pytest.mark.parametrize("std", ["0.1", None, [0.1]])
+def test_a_std_that_is_no_number_is_named(std):
+    for name, more in (("normal", {}), ("trunc_normal", {}), ("sparse", {"sparsity": 0.5})):
+        with pytest.raises(TypeError, match="std must be a number; got"):
+            draw(name, {"std": std, **more})
+
+
+@pytest.mark.parametrize("num", [0, -2, 1.5, "4"])
+def test_a_number_of_parts_that_is_none_is_named(num):
+    with pytest.raises(ValueError, match="num must be a whole number from 1; got"):
+        init.stacked(init.orthogonal, num)
 
 
 def swapped(monkeypatch):

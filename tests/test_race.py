@@ -42,6 +42,11 @@ def test_a_best_rate_at_the_edge_is_refused():
         race(mlp(64, 1, Tanh), datasets.digits(), RATES[:2], 60)
 
 
+def test_rates_of_which_none_gets_there_are_refused():
+    with pytest.raises(ValueError, match=r"none of the rates .* reached 0.01 in 5 updates"):
+        race(mlp(64, 1, Tanh), datasets.digits(), RATES, 5, level=0.01)
+
+
 def small(**options):
     train, rest = datasets.split(datasets.digits(), np.random.default_rng(0))
     ends = [tuple(part[i : i + 100] for part in rest) for i in (0, 100)]
@@ -61,6 +66,17 @@ def test_pilots_choose_and_other_seeds_report():
     others = small(pilots=5, seeds=0)
     swapped = replace(others, validation=task.test, test=task.validation)
     assert_array_equal(swapped.search(SGD, RATES[:2])[0][:, 2:], report)
+
+
+def test_each_budget_has_its_answer_in_the_order_given():
+    task = small(pilots=2, seeds=1)
+    first, half, whole = task.search(SGD, RATES, budgets=(0, 10, 20))
+    assert_array_equal(
+        task.search(SGD, RATES, budgets=(20, 0, 10, 20)), [whole, first, half, whole]
+    )
+    for budgets in ((10, 21), (-1,), (2.5,)):
+        with pytest.raises(ValueError, match="budgets must be from 0 to 20; got"):
+            task.search(SGD, RATES, budgets=budgets)
 
 
 def test_seeds_have_their_own_weights_and_samples():

@@ -325,11 +325,48 @@ def test_restarts_are_counted_not_computed():
             "threshold_mode must be one of rel, abs; got 'x'",
         ),
         (lambda: ReduceLROnPlateau(0.1, None, every=0), ValueError, "every must be at least 1"),
+        (lambda: cosine_annealing("0.1", 10), TypeError, "lr must be a number or an array; got '0"),
+        (lambda: constant(None), TypeError, "lr must be a number or an array; got None"),
+        (lambda: constant([[0.1], [0.1, 0.2]]), TypeError, "lr must be a number or an array"),
+        (lambda: constant(np.array(["1"])), TypeError, "lr must be a number or an array"),
+        (lambda: constant(0.1)("a"), TypeError, "step must be a number or an array; got 'a'"),
+        (lambda: constant(0.1)("3"), TypeError, "step must be a number or an array; got '3'"),
+        (lambda: constant(0.1)(None), TypeError, "step must be a number or an array; got None"),
+        (lambda: multi_step_lr(0.1, 5), TypeError, "milestones must be a sequence of .*; got 5"),
+        (lambda: multi_step_lr(0.1, "57"), TypeError, "milestones must be a whole number; got '5'"),
+        (lambda: one_cycle(0.1, 10, "a"), TypeError, "pct_start must be a number or an array"),
+        (lambda: one_cycle(0.1, 10, [0.3]), TypeError, r"pct_start must be a number; got \[0.3\]"),
+        (lambda: one_cycle(0.1, 10, div_factor=None), TypeError, "div_factor must be a number"),
+        (lambda: one_cycle(0.1, 10, final_div_factor="9"), TypeError, "final_div_factor must be a"),
+        (lambda: ReduceLROnPlateau(0.1, None, factor="a"), TypeError, "factor must be a number"),
+        (lambda: linear_warmup(None, 5), TypeError, "schedule must be a number or an array"),
+        (lambda: constant_warmup("0.1", 5), TypeError, "schedule must be a number or an array"),
+        (lambda: linear_warmup(-0.1, 5), ValueError, "schedule must not be negative; got -0.1"),
+        (lambda: linear_warmup(lambda t: "a", 5)(7), TypeError, "schedule must be a number or an"),
     ],
 )
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_function_of_ones_own_is_asked_step_by_step():
+    seen = []
+
+    def own(t):
+        seen.append(type(t))
+        return 0.4 if t < 2 else 0.2
+
+    for make in (linear_warmup, constant_warmup):
+        schedule = make(own, 2)
+        assert_allclose(schedule(range(6))[2:], [0.4, 0.4, 0.2, 0.2])
+        assert_array_equal(schedule(range(6)), [schedule(t) for t in range(6)])
+        assert schedule(np.arange(6).reshape(2, 3)).shape == (2, 3)
+        assert schedule([]).shape == (0,)
+    assert set(seen) == {int}
+    peaks = linear_warmup(lambda t: torch.tensor([[0.4], [0.2]]) / (1 + t), 2)
+    assert peaks(3).shape == (2, 1)
+    assert_allclose(peaks(range(4)), [[0.2, 0.4, 0.4, 0.2], [0.1, 0.2, 0.2, 0.1]])
 
 
 def test_linear_scaling():

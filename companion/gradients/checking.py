@@ -33,7 +33,7 @@ def numerical_gradient(f: Callable[[Any], Any], x: Any, *, h: float | None = Non
     Raises
     ------
     ValueError
-        If f returns more than one number, or h is not positive.
+        If f returns more than one number, or h is not positive, or too small to change x.
 
     References
     ----------
@@ -103,8 +103,8 @@ def gradient_check(
     Raises
     ------
     ValueError
-        If grad has not the shape of x, f returns more than one number, or h or `directions` is
-        not positive.
+        If grad has not the shape of x, f returns more than one number, h or `directions` is not
+        positive, or h is too small to change x.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def gradient_check(
     >>> round(gradient_check(f, x, 2 * x**2, rng=rng, directions=1000), 1)
     0.3
     """
-    x, _ = as_float(x)
+    (x, _), (grad, _) = as_float(x), as_float(grad, "grad")
     check_shape(grad, x.shape, "grad")
     if directions < 1:
         raise ValueError(f"directions must be positive; got {directions}")
@@ -137,7 +137,11 @@ def gradient_check(
 
 
 def _step(x: Any, h: float | None) -> float:
-    return float(np.finfo(x.dtype).eps) ** (1 / 3) if h is None else positive(h, "h")
+    if h is None:
+        return float(np.finfo(x.dtype).eps) ** (1 / 3)
+    if (np.isfinite(x) & (x + positive(h, "h") == x - h)).any():
+        raise ValueError(f"h must be large enough to change every entry of x; got {h}")
+    return h
 
 
 def _value(f: Callable[[Any], Any], x: Any) -> float:

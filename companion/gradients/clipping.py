@@ -81,7 +81,8 @@ def clip_grad_norm(grad: Any, max_norm: Any, *, eps: float = 1e-6, net: Any = No
     Raises
     ------
     ValueError
-        If `max_norm` or `eps` is negative or nan, or grad does not fit the network.
+        If `max_norm` or `eps` is negative or nan, `max_norm` has a value for each entry, which
+        would turn the gradient, or grad does not fit the network.
 
     References
     ----------
@@ -96,6 +97,9 @@ def clip_grad_norm(grad: Any, max_norm: Any, *, eps: float = 1e-6, net: Any = No
     if not eps >= 0:
         raise ValueError(f"eps must not be negative; got {eps}")
     bound = _bound(max_norm, grad, "max_norm")
+    if bound.ndim and bound.shape[-1] != 1:
+        shape = tuple(bound.shape)
+        raise ValueError(f"max_norm must be a number or have shape (..., 1); got shape {shape}")
     if net is None:
         return _clipped(grad, bound, eps)
     layers = itertools.groupby(net.unpack(grad).items(), lambda item: item[0].rpartition(".")[0])
@@ -163,6 +167,7 @@ def update_ratio(net: Any, before: Any, after: Any) -> dict[str, Any]:
     {'0.weight': 0.001, '0.bias': 0.1}
     """
     before, _ = as_float(before, "before")
+    after = alike(after, before, "after")
     check_shape(after, before.shape, "after")
     pairs = zip(net.unpack(before).items(), net.unpack(after).values(), strict=True)
     ratios = {}
@@ -176,14 +181,22 @@ def update_ratio(net: Any, before: Any, after: Any) -> dict[str, Any]:
     return ratios
 
 
+def alike(value: Any, x: Any, name: str) -> Any:
+    """Return a list as an array like x, and an array as it is."""
+    return value if hasattr(value, "dtype") else like(as_float(value, name)[0], x)
+
+
 def _scaled(x: Any) -> tuple[Any, Any, Any]:
     """Return the largest size m of the entries, x/m, and the norm of that, which is at least 1.
 
-    For x = 0 they are 0, 0 and 1, which gives autograd no root of 0. To autograd m is a constant:
-    the norm, m times that of x/m, does not depend on it.
+    For x = 0, and without entries, they are 0, 0 and 1, which gives autograd no root of 0. To
+    autograd m is a constant: the norm, m times that of x/m, does not depend on it.
     """
     xp = namespace(x)
-    top = constant(largest(xp.abs(x), keepdims=True))
+    if 0 in x.shape[-1:]:
+        top = like(np.zeros((*x.shape[:-1], 1)), x)
+    else:
+        top = constant(largest(xp.abs(x), keepdims=True))
     u = x / xp.where(top == 0, 1, top)
     return top, u, xp.sqrt(xp.where(top == 0, 1, total(u * u, keepdims=True)))
 
@@ -199,10 +212,10 @@ def _clipped(grad: Any, bound: Any, eps: float) -> Any:
 
 
 def _bound(value: Any, grad: Any, name: str) -> Any:
-    """Return a bound as an array like grad, or say that it is negative or nan."""
-    if isinstance(value, (list, tuple)):
-        value = np.asarray(value)
+    """Return a bound as an array like grad, or say that it is no number, negative or nan."""
     is_number = isinstance(value, (int, float))
+    if not is_number:
+        value, _ = as_float(value, name)
     known = value >= 0 if is_number else not inspectable(value) or np.all(to_numpy(value) >= 0)
     if not known:
         raise ValueError(f"{name} must not be negative; got {value}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from companion.backend import as_float, check_shape, like, namespace, to_numpy, total
-from companion.gradients.clipping import grad_norm
+from companion.backend import as_float, check_shape, like, namespace, total
+from companion.gradients.clipping import alike, grad_norm
 
 
 def sharpness(
@@ -58,12 +58,14 @@ def sharpness(
     (5.0, array([0., 1.]))
     """
     theta, _ = as_float(theta, "theta")
+    vector = alike(vector, theta, "vector")
     check_shape(vector, theta.shape, "vector")
     if steps < 1:
         raise ValueError(f"steps must be positive; got {steps}")
     xp = namespace(theta)
-    eps = float(np.finfo(to_numpy(theta).dtype).eps)
-    h = eps ** (1 / 3) * xp.maximum(grad_norm(theta), like(np.ones(theta.shape[:-1]), theta))
+    h = float(xp.finfo(theta.dtype).eps) ** (1 / 3) * xp.maximum(
+        grad_norm(theta), like(np.ones(theta.shape[:-1]), theta)
+    )
     h, product = h[..., None], vector
     for _ in range(steps):
         vector = product / grad_norm(product)[..., None]

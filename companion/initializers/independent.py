@@ -2,7 +2,9 @@ r"""Values drawn independently of each other: only their distribution matters.""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,25 @@ import numpy as np
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 #: of a standard normal variable between -2 and 2: sqrt(1 - 4 φ(2) / (2 Φ(2) - 1))
 _STD_OF_CUT = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+
+
+def _check_number(value: Any, name: str, *, positive: bool = False) -> None:
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    if not (value > 0 if positive else value >= 0):
+        least = "positive" if positive else "0 or more"
+        raise ValueError(f"{name} must be {least}; got {value}")
+
+
+def checks_gain(init: Callable[..., Any]) -> Callable[..., Any]:
+    """Have an initializer say so if its gain is negative or no number."""
+
+    @functools.wraps(init)
+    def checked(*args: Any, **options: Any) -> Any:
+        _check_number(options.get("gain", 1.0), "gain")
+        return init(*args, **options)
+
+    return checked
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -116,7 +137,7 @@ def normal(shape: Any, *, rng: Any, mean: float = 0.0, std: float = 1.0) -> Any:
     >>> normal((2, 3), rng=np.random.default_rng(0), std=0.01).shape
     (2, 3)
     """
-    _check_std(std)
+    _check_number(std, "std")
     return mean + std * rng.standard_normal(shape)
 
 
@@ -168,8 +189,7 @@ def trunc_normal(
     """
     from scipy.special import ndtr, ndtri
 
-    if not std > 0:
-        raise ValueError(f"std must be positive; got {std}")
+    _check_number(std, "std", positive=True)
     if not a < b:
         raise ValueError(f"a must be less than b; got a={a}, b={b}")
     low, high = (a - mean) / std, (b - mean) / std
@@ -212,7 +232,8 @@ def variance_scaling(
 
     Notes
     -----
-    Names and defaults are those of Keras, and of ``jax.nn.initializers``. There ``lecun_normal``,
+    Names and defaults are those of Keras. ``jax.nn.initializers`` has no defaults, calls the second
+    distribution ``"normal"``, and has a fourth mode, ``"fan_geo_avg"``. In both ``lecun_normal``,
     ``he_normal`` and ``glorot_normal`` are truncated; here, as in torch, they are not.
 
     Examples
@@ -236,6 +257,7 @@ def variance_scaling(
     )
 
 
+@checks_gain
 def kaiming_normal(
     shape: Any, *, rng: Any, gain: float = math.sqrt(2), mode: str = "fan_in"
 ) -> Any:
@@ -270,6 +292,7 @@ def kaiming_normal(
     return normal(shape, rng=rng, std=gain / math.sqrt(_fan(shape, mode)))
 
 
+@checks_gain
 def kaiming_uniform(
     shape: Any, *, rng: Any, gain: float = math.sqrt(2), mode: str = "fan_in"
 ) -> Any:
@@ -285,6 +308,7 @@ def kaiming_uniform(
     return uniform(shape, rng=rng, low=-bound, high=bound)
 
 
+@checks_gain
 def xavier_normal(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     r"""Draw from :math:`N\bigl(0, 2g^2/(n_{in}+n_{out})\bigr)`.
 
@@ -302,6 +326,7 @@ def xavier_normal(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     return normal(shape, rng=rng, std=gain / math.sqrt(_fan(shape, "fan_avg")))
 
 
+@checks_gain
 def xavier_uniform(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     r"""Draw from :math:`U(-b,b)`, :math:`b=g\sqrt{6/(n_{in}+n_{out})}`.
 
@@ -344,11 +369,6 @@ def lecun_uniform(shape: Any, *, rng: Any) -> Any:
     True
     """
     return kaiming_uniform(shape, rng=rng, gain=1.0)
-
-
-def _check_std(std: float) -> None:
-    if not std >= 0:
-        raise ValueError(f"std must be 0 or more; got {std}")
 
 
 def _fan(shape: Any, mode: str) -> float:

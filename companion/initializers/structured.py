@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from companion.initializers.independent import normal
+from companion.initializers.independent import checks_gain, normal
 
 
+@checks_gain
 def orthogonal(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     r"""Draw g Q, where Q has orthonormal columns, or rows if it has more columns than rows.
 
@@ -167,7 +168,7 @@ def stacked(init: Callable[..., Any], num: int) -> Callable[..., Any]:
     ----------
     init : initializer
     num : int
-        By which the last axis is cut.
+        By which the last axis is cut, 1 or more.
 
     Examples
     --------
@@ -175,6 +176,9 @@ def stacked(init: Callable[..., Any], num: int) -> Callable[..., Any]:
     >>> [bool(np.allclose(q.T @ q, np.eye(2))) for q in np.split(w, 4, axis=-1)]
     [True, True, True, True]
     """
+
+    if not isinstance(num, (int, np.integer)) or num < 1:
+        raise ValueError(f"num must be a whole number from 1; got {num!r}")
 
     def draw(shape: Any, *, rng: Any, **options: Any) -> Any:
         if shape[-1] % num:

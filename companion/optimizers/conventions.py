@@ -24,9 +24,12 @@ by those that it has, where that is possible.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from companion.optimizers.base import _flat
 
@@ -348,11 +351,20 @@ def _at(value: Any, t: int) -> Any:
 
 EPS = "√v + ε and √(v + ε') are equal for one v only, and v changes"
 RATE = "a rate inside the momentum and one outside differ as soon as the rate changes"
+NO_RATE = "a decay whatever the rate is no multiple of a rate of 0"
 MOMENTA = ("momentum", "velocity", "average")
 
 
 def _decay(parts: Any, form: Form) -> Any:
-    return {"decoupled": _with(lambda decay, lr: decay / lr, parts["decay"], parts["lr"])}
+    if _has_zero(parts["lr"]):
+        return NO_RATE
+
+    def share(decay: Any, lr: Any) -> Any:
+        if _has_zero(lr):
+            raise ValueError(f"the rate must not be 0: {NO_RATE}")
+        return decay / lr
+
+    return {"decoupled": _with(share, parts["decay"], parts["lr"])}
 
 
 def _multiplier(parts: Any, form: Form) -> Any:
@@ -431,6 +443,24 @@ def _average(parts: Any, form: Form) -> Any:
     return {"momentum": beta, "lr": _with(lambda lr: lr * (1 - beta), parts["lr"])}
 
 
+def _ratio(over: Any, under: Any, t: Any) -> Any:
+    """Divide the rates of step t and the one before; in step 0 the buffer is 0, and 1 does."""
+    first = (under == 0) & (t == 0)
+    if _has_zero(under + first):
+        raise ValueError(
+            f"the rate must not be 0 here, at step {t} or the one before: velocity and momentum "
+            "differ by the rate as a factor, which 0 does not give back"
+        )
+    return (over + first) / (under + first)
+
+
+def _has_zero(rate: Any) -> bool:
+    """Tell whether a rate is 0, as far as one may look: optax compiles its schedules."""
+    return isinstance(rate, (int, float, np.ndarray, np.generic)) and bool(
+        np.any(np.equal(rate, 0))
+    )
+
+
 def _velocity(parts: Any, form: Form) -> Any:
     lr, mu = parts["lr"], parts["velocity"]
     if not callable(lr):
@@ -438,7 +468,13 @@ def _velocity(parts: Any, form: Form) -> Any:
     # v = ηb turns v ← μv + ηg into b ← μ(η before / η now)b + g
     if _does("nesterov", parts.get("nesterov")):
         return RATE
-    return {"momentum": lambda t: _at(mu, t) * lr(t - (t > 0)) / lr(t)}
+
+    def momentum(t: Any) -> Any:
+        found = _at(mu, t) * _ratio(lr(t - (t > 0)), lr(t), t)
+        # with a momentum of 0 torch leaves its buffer as it was
+        return found + (found == 0) * sys.float_info.min if form.library == "torch" else found
+
+    return {"momentum": momentum}
 
 
 def _momentum(parts: Any, form: Form) -> Any:
@@ -451,7 +487,7 @@ def _momentum(parts: Any, form: Form) -> Any:
         return {"velocity": mu}
     if _does("nesterov", parts.get("nesterov")):
         return RATE
-    return {"velocity": lambda t: _at(mu, t) * lr(t) / lr(t - (t > 0))}
+    return {"velocity": lambda t: _at(mu, t) * _ratio(lr(t), lr(t - (t > 0)), t)}
 
 
 #: In this order, since what one rule writes may be for the next.

@@ -86,7 +86,8 @@ def race(
     Raises
     ------
     ValueError
-        If the best rate lies at the edge of the grid, where nobody can call it best.
+        If no rate gets there in `steps`, or the best lies at the edge of the grid, where nobody can
+        call it best.
     """
     theta = net.init(np.random.default_rng(1), replicas=13)
     lr = array(np.asarray(rates, float))[:, None, None]
@@ -96,6 +97,8 @@ def race(
 
     counts = updates_to(level, net, theta[:3], data, lr, steps, enough=two_of_three)
     pilot = np.median(counts, axis=1)
+    if np.isinf(pilot).all():
+        raise ValueError(f"none of the rates {list(rates)} reached {level} in {steps} updates")
     best = int(pilot.argmin())
     if best in (0, len(rates) - 1):
         raise ValueError(f"rates must reach beyond the best one; got {list(rates)} with {pilot}")
@@ -141,16 +144,24 @@ class Task:
         Returns
         -------
         arrays, shape (rates, pilots)
-            One for each budget; inf where training diverged.
+            One for each budget, in their order; inf where training diverged.
+
+        Raises
+        ------
+        ValueError
+            If a budget is more than the whole training.
         """
         found, count = {}, self.pilots if pilots is None else pilots
+        budgets = budgets or [self.steps]
+        if not set(budgets) <= set(range(self.steps + 1)):
+            raise ValueError(f"budgets must be from 0 to {self.steps}; got {budgets}")
 
         def look(t: int, theta: Any) -> None:
-            if t in (budgets or [self.steps]):
+            if t in budgets:
                 found[t] = mean_loss(self.net, theta, self.validation)
 
         self._train(rule, rates, slice(count), [look])
-        return tuple(found.values())
+        return tuple(found[t] for t in budgets)
 
     def report(self, rule: Callable[[Any], Any], rates: Any) -> Any:
         """Return the test loss of the seeds at each of the rates, shape (rates, seeds)."""

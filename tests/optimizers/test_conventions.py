@@ -418,6 +418,38 @@ def test_bad_input_is_named(call, message):
         call()
 
 
+def warm_up(t):
+    return 0.1 * np.minimum(t, 4)
+
+
+@pytest.mark.parametrize("target", ["torch", "companion"])
+def test_a_warm_up_from_a_rate_of_0(on_numpy, target):
+    given = {"learning_rate": warm_up, "momentum": 0.9}
+    found = translate("SGD", "keras", target, **given)[1]["momentum"]
+    assert [found(t) for t in range(7)] == pytest.approx([0.9, 0, 0.45, 0.6, 0.675, 0.9, 0.9])
+    assert_allclose(found(np.arange(7)), [found(t) for t in range(7)])
+    check_equal("SGD", "keras", target, given)
+
+
+def test_a_rate_of_0_that_a_translation_would_divide_by_is_named():
+    momentum = translate("SGD", "keras", "torch", learning_rate=lambda t: 3 - t, momentum=0.5)[1]
+    assert momentum["momentum"](2) == 1.0
+    with pytest.raises(ValueError, match="the rate must not be 0 here, at step 3 or"):
+        momentum["momentum"](3)
+    velocity = translate("SGD", "torch", "paper", lr=warm_up, momentum=0.5)[1]["beta"]
+    assert (velocity(0), velocity(2)) == (0.5, 1.0)
+    with pytest.raises(ValueError, match="the rate must not be 0 here, at step 1 or"):
+        velocity(1)
+    paper = {"weight_decay": 0.1, "eta": lambda t: 0.9**t}
+    with pytest.raises(ValueError, match=r"no AdamW of torch takes .* no multiple of a rate of 0"):
+        translate("AdamW", "paper", "torch", alpha=0, **paper)
+    decay = translate("AdamW", "paper", "torch", alpha=warm_up, **paper)[1]["weight_decay"]
+    assert decay(1) == 1.0
+    with pytest.raises(ValueError, match="the rate must not be 0: a decay whatever the rate"):
+        decay(0)
+    assert translate("AdamW", "paper", "torch", alpha=0.0, weight_decay=0)[1]["lr"] == 0
+
+
 # Planted mistakes ---------------------------------------------------------------------------
 
 
