@@ -51,6 +51,7 @@ class SGD(Optimizer):
 
     def _check(self) -> None:
         self._not_negative("lr", "momentum", "weight_decay")
+        self._within(("dampening",), lambda v: v == v, "be a number")
         if self.nesterov and not (is_used(self.momentum) and not is_used(self.dampening)):
             raise ValueError(
                 "nesterov needs a positive momentum and no dampening; "

@@ -274,6 +274,8 @@ def test_wrong_numbers_are_named(name, wrong):
 def test_what_is_no_number_is_named(name, wrong):
     case = CASES[name]
     for key in case.hyperparameters():
+        if key[0] == "base_lr" and wrong is None:  # its default
+            continue
         with pytest.raises(TypeError, match=f"^{key[0]} must be a number, an array or a schedule"):
             case.having({key: wrong})
 
