@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from companion import optimizers
 from companion.optimizers import conventions
 from companion.optimizers.conventions import FORMS, defaults, translate
-from tests.optimizers.parity import PROBLEMS, written
+from tests.optimizers.parity import PROBLEMS, optaxs, written
 
 STEPS = 500
 
@@ -64,17 +64,7 @@ def by_optax(name, options):
             # as numbers of 64 bits, which inject_hyperparams makes of no Python number
             given = {n: np.float64(v) if type(v) is float else v for n, v in options.items()}
             theirs = kind(**given)
-            theta = jax.numpy.asarray(start)
-            state, update = theirs.init(theta), jax.jit(theirs.update)
-
-        def step(grad):
-            nonlocal theta, state
-            with jax.enable_x64(True):
-                change, state = update(jax.numpy.asarray(grad), state, theta)
-                theta = optax.apply_updates(theta, change)
-            return np.asarray(theta)
-
-        return step
+        return optaxs(theirs)(start)
 
     return peer
 

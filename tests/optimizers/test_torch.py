@@ -59,8 +59,10 @@ SETTINGS = {
 }
 
 
-def check_torch(kind, problems=PROBLEMS, steps=500, **options):
-    check_parity(kind(**options), torchs(kind.__name__, **options), problems, steps)
+def check_torch(kind, problems=PROBLEMS, **options):
+    # where a gradient hardly changes, its centred variance is a difference of equal numbers
+    atol = 1e-9 if options.get("centered") else 1e-12
+    check_parity(kind(**options), torchs(kind.__name__, **options), problems, atol=atol)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
@@ -69,7 +71,7 @@ def test_torchs_in_all_options(created, kind):
     check_torch(kind, **settings[0])
     check_torch(kind, **settings[-1])
     for i, options in enumerate(settings[1:-1]):
-        check_torch(kind, [names[i % len(names)]], steps=60, **options)
+        check_torch(kind, [names[i % len(names)]], **options)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind is not SGD])
