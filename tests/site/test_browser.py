@@ -77,7 +77,7 @@ def test_interactive_figures_move(tab, built, address):
                 assert control.evaluate("c => c.labels.length || c.ariaLabel"), f"{name}: no label"
             control = chart.locator("input, select").first
             if control.evaluate("c => c.tagName") == "SELECT":
-                control.select_option(index=1)
+                control.select_option(index=0 if control.evaluate("c => c.selectedIndex") else 1)
             elif control.get_attribute("type") == "radio":
                 radios = chart.locator("input[type=radio]")
                 (radios.last if radios.first.is_checked() else radios.first).check()
