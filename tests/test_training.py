@@ -332,6 +332,14 @@ def test_bad_options_are_named(options, message):
         train((x, y), np.zeros(NET.size), **options)
 
 
+@pytest.mark.parametrize("wrong", ["sgd", SGD, 0.1])
+@pytest.mark.parametrize("schedule", [None, lambda t: 0.1])
+def test_what_is_no_optimizer_is_named(wrong, schedule):
+    x, y = (to_numpy(a) for a in task())
+    with pytest.raises(TypeError, match=r"optimizer must be one of companion\.optimizers; got"):
+        train((x, y), np.zeros(NET.size), optimizer=wrong, schedule=schedule)
+
+
 def test_bad_data_are_named():
     x, y = (to_numpy(a) for a in task())
     with pytest.raises(ValueError, match=r"as many y as x; got shapes \(250, 20\) and \(249,\)"):

@@ -108,14 +108,14 @@ def load(path: Any, like: Any = None) -> Any:
         ) from error
 
 
-def resume(path: Any, identity: dict[str, Any], like: Any) -> Any:
+def resume(path: Any, identity: dict[str, str], like: Any) -> Any:
     """Return what is kept at `path`, None if nothing is; it must be of the same training."""
     if not os.path.lexists(path):
         return None
     kept = load(path, like)
     for name, value in identity.items():
         found = kept.get("identity", {}).get(name) if isinstance(kept, dict) else None
-        if found != str(value):
+        if found != value:
             raise ValueError(
                 f"checkpoint must be of this training; {path} was made with {name} {found}, "
                 f"here it is {value}"

@@ -156,6 +156,8 @@ def fit(
         raise ValueError(f"epochs and steps must be positive; got {epochs} and {steps}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be at least 0 and less than 1; got {ema}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of companion.optimizers; got {optimizer!r}")
 
     xp, replicas = namespace(theta), tuple(theta.shape[:-1])
     if net.state_size and state is None:
@@ -171,22 +173,22 @@ def fit(
     scheduled = optimizer if schedule is None else replace(optimizer, lr=schedule)
     diverged = xp.full(replicas, -1, device=theta.device)
     run = Run(theta, scheduled.init(theta), state, seed, diverged)
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of companion.optimizers; got {optimizer!r}")
-    identity = {
-        "net": net,
-        "theta": f"{theta.dtype} {tuple(theta.shape)}",
-        "x": f"{x.dtype} {tuple(x.shape)}",
-        "y": f"{y.dtype} {tuple(y.shape)}",
-        "loss": _name(loss),
-        "optimizer": _text(scheduled),
-        "rng": type(rng.bit_generator).__name__,
-        "batch_size": batch_size,
-        "accumulate": accumulate,
-        "clip": _text(clip),
-        "ema": ema,
-    }
-    kept = None if checkpoint is None else resume(checkpoint.path, identity, theta)
+    kept = None
+    if checkpoint:
+        identity = {
+            "net": str(net),
+            "theta": f"{theta.dtype} {tuple(theta.shape)}",
+            "x": f"{x.dtype} {tuple(x.shape)}",
+            "y": f"{y.dtype} {tuple(y.shape)}",
+            "loss": _name(loss),
+            "optimizer": _text(scheduled),
+            "rng": type(rng.bit_generator).__name__,
+            "batch_size": str(batch_size),
+            "accumulate": str(accumulate),
+            "clip": _text(clip),
+            "ema": str(ema),
+        }
+        kept = resume(checkpoint.path, identity, theta)
     if kept is None:
         run.record(callbacks)
     else:
@@ -221,8 +223,7 @@ def fit(
             run.record(callbacks)
             last = run.t == steps or not run.goes_on
             if checkpoint and not rank and (last or run.t % checkpoint.every == 0):
-                of = {name: str(value) for name, value in identity.items()}
-                save(checkpoint.path, {"identity": of, **run.tree(rng, callbacks)})
+                save(checkpoint.path, {"identity": identity, **run.tree(rng, callbacks)})
             if not run.goes_on:
                 break
     return run.theta, run.history()
