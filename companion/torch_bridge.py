@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -390,6 +391,8 @@ class _TorchOptimizer(torch.optim.Optimizer):
         self.optimizer = optimizer
         #: Parameters of one history and their state, side by side in one vector.
         self._bundles: list[tuple[Any, list[Any], dict[str, Any]]] = []
+        #: The state of each parameter as the last step left it.
+        self._left: dict[Any, dict[str, Any]] = {}
         super().__init__(params, {n: v for n, v in values.items() if not callable(v)})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -402,7 +405,7 @@ class _TorchOptimizer(torch.optim.Optimizer):
                     group.setdefault(name, old.get(name, self.defaults[name]))
                 self._rule(group)
         super().__setstate__(state)
-        self._bundles = []
+        self._bundles, self._left = [], {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if "base_lr" in self.defaults and "lr" in param_group:
@@ -439,7 +442,7 @@ class _TorchOptimizer(torch.optim.Optimizer):
                 loss = closure()
         groups = enumerate(self.param_groups)
         held = [(i, p) for i, group in groups for p in group["params"] if p.grad is not None]
-        if {id(p) for _, p in held} != {id(p) for _, own, _ in self._bundles for p in own}:
+        if {id(p) for _, p in held} != set(map(id, self._left)) or self._is_edited():
             self._bundle(held)
         rules = [self._rule(group) for group in self.param_groups]
         for k, (i, params, state) in enumerate(self._bundles):
@@ -452,6 +455,13 @@ class _TorchOptimizer(torch.optim.Optimizer):
             self._keep(params, state)
         return loss
 
+    def _is_edited(self) -> bool:
+        """Tell whether somebody has put other things into ``state``."""
+        return any(
+            [*self.state[p]] != [*left] or any(map(is_not, self.state[p].values(), left.values()))
+            for p, left in self._left.items()
+        )
+
     def _bundle(self, held: list[tuple[int, Any]]) -> None:
         """Put together what takes a step, by group, dtype, device and history."""
         bundles: dict[Any, list[Any]] = {}
@@ -459,7 +469,7 @@ class _TorchOptimizer(torch.optim.Optimizer):
             self.state[p] = _counted(self.state[p])
             alike = str([(n, v) for n, v in self.state[p].items() if not _is_own(v, p)])
             bundles.setdefault((i, p.dtype, p.device, alike), []).append(p)
-        self._bundles = []
+        self._bundles, self._left = [], {}
         for (i, *_), own in bundles.items():
             kept = [self.state[p] for p in own]
             if kept[0]:
@@ -483,6 +493,7 @@ class _TorchOptimizer(torch.optim.Optimizer):
                 parts[n] = list(v.repeat(len(params)).unbind())
         for i, p in enumerate(params):
             self.state[p] = {n: values[i] for n, values in parts.items()}
+            self._left[p] = dict(self.state[p])
 
 
 #: Entries of torch's groups that change no step, and what its schedulers keep there.

@@ -6,6 +6,7 @@ runs the tests that take the fixture `library` on that backend alone; without th
 on each library, on the CPU.
 """
 
+import functools
 import os
 import shutil
 
@@ -62,6 +63,24 @@ def on_numpy():
 
     old = backend.current()
     yield backend.use("numpy", dtype="float64")
+    backend.use(old.library, device=old.device, dtype=old.dtype)
+
+
+@pytest.fixture
+def on_torch(device, monkeypatch):
+    """Have `companion.backend` create tensors, and `fit` compile its step without a C++ compiler.
+
+    That is the graph's business and not ours; it must be one graph.
+    """
+    import torch
+
+    from companion import backend
+    from companion.training import loop
+
+    old = backend.current()
+    one_graph = functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
+    monkeypatch.setattr(loop, "compiled", one_graph)
+    yield backend.use("torch", device=device, dtype="float64")
     backend.use(old.library, device=old.device, dtype=old.dtype)
 
 

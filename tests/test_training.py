@@ -776,17 +776,6 @@ def check_compiled(net, **options):
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-@pytest.fixture
-def on_torch(device, monkeypatch):
-    """Compile without a C++ compiler, which is the graph's business and not ours."""
-    old = backend.current()
-    backend.use("torch", device=device, dtype="float64")
-    one_graph = functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
-    monkeypatch.setattr(loop, "compiled", one_graph)
-    yield
-    backend.use(old.library, device=old.device, dtype=old.dtype)
-
-
 @pytest.mark.parametrize("net", [NET, NORMED, NOISY])
 def test_the_step_compiles_as_one_graph(on_torch, net):
     graphs = check_compiled(net)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, averaged, averaged_square, is_used
+from companion.optimizers.base import Optimizer, averaged, averaged_square, is_used, penalized
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,26 @@ class Adam(Optimizer):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad)
-        m, v = self._moments(grad, state)
+        m, v, memory = self._moments(grad, state)
         step = m / self._scale(v)
         step *= -self.lr / self.now[0]
         step += theta
-        return step, {"exp_avg": m, "exp_avg_sq": v}
+        return step, memory
 
     def _decay(self, theta: Any, grad: Any, decoupled: bool = False) -> tuple[Any, Any]:
         """Return theta and the gradient with the weight decay in one of them."""
-        if not is_used(self.weight_decay):
-            return theta, grad
-        if decoupled:
-            return theta * (1 - self.lr * self.weight_decay), grad
-        return theta, grad + self.weight_decay * theta
+        if not decoupled:
+            return theta, penalized(grad, self.weight_decay, theta)
+        if is_used(self.weight_decay):
+            theta = theta * (1 - self.lr * self.weight_decay)
+        return theta, grad
 
-    def _moments(self, grad: Any, state: Any) -> tuple[Any, Any]:
-        """Return the averages of the gradient and of its square."""
+    def _moments(self, grad: Any, state: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """Return m, the v whose root is divided by, and the memory of both."""
         beta1, beta2 = self.betas
         m = averaged(state["exp_avg"], beta1, grad)
-        return m, averaged_square(state["exp_avg_sq"], beta2, grad)
+        v = averaged_square(state["exp_avg_sq"], beta2, grad)
+        return m, v, {"exp_avg": m, "exp_avg_sq": v}
 
     def _scale(self, v: Any) -> Any:
         """Return the corrected root, with epsilon: what the step is divided by."""
@@ -146,7 +147,8 @@ class NAdam(Adam):
               + \frac{(1-\mu_t)\,g}{1-\prod_{i\le t}\mu_i}\right)
 
     with Adam's m and v. The paper averages m with :math:`\mu_t` as well; torch, Keras and we do it
-    with :math:`\beta_1`. Keras has :math:`\psi=1`. optax has :math:`\mu=\beta_1` from the start,
+    with :math:`\beta_1`. Keras has :math:`\psi=1`, and for once its :math:`\epsilon` beside the
+    corrected root, whatever its documentation says. optax has :math:`\mu=\beta_1` from the start,
     which is ``momentum_decay=math.inf``.
 
     Parameters
@@ -193,7 +195,7 @@ class NAdam(Adam):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad, self.decoupled_weight_decay)
-        m, v = self._moments(grad, state)
+        m, v, memory = self._moments(grad, state)
         *_, mu, ahead = self.now
         product = state["mu_product"] * mu
         step = m * (ahead / (1 - product * ahead))
@@ -201,7 +203,7 @@ class NAdam(Adam):
         step = step / self._scale(v)
         step *= -self.lr
         step += theta
-        return step, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+        return step, {**memory, "mu_product": product}
 
     def _momentum(self, t: int) -> Any:
         return self.betas[0] * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
@@ -251,21 +253,24 @@ class RAdam(Adam):
 
     decoupled_weight_decay: bool = False
 
+    def _numbers(self, t: int) -> tuple[Any, ...]:
+        beta2 = self.betas[1]
+        if hasattr(beta2, "dtype"):
+            beta2 = namespace(beta2).astype(beta2, namespace(beta2).float64)  # it cancels
+        left, limit = 1 - beta2**t, 2 / (1 - beta2) - 1
+        length = limit - 2 * t * (1 - left) / left
+        is_long = 1.0 * (length > 5)
+        length, limit = (6 + is_long * (a - 6) for a in (length, limit))  # 6: any that is long
+        rectified = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+        return *super()._numbers(t), is_long, (left * rectified) ** 0.5
+
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad, self.decoupled_weight_decay)
-        m, v = self._moments(grad, state)
-        xp, beta2 = namespace(theta), self.betas[1]
-        if hasattr(beta2, "dtype"):
-            beta2 = xp.astype(beta2, xp.float64)  # large numbers are subtracted below
-        left, limit = 1 - beta2**t, 2 / (1 - beta2) - 1
+        m, v, memory = self._moments(grad, state)
+        xp, (*_, is_long, rate) = namespace(theta), self.now
         one = xp.ones_like(theta[..., :1])
-        length = one * (limit - 2 * t * (1 - left) / left)
-        is_long = length > 5
-        length, limit = (xp.where(is_long, a, 6 * one) for a in (length, one * limit))
-        rectified = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
-        rate = xp.astype((left * rectified) ** 0.5, theta.dtype)
-        scale = xp.where(is_long, (xp.sqrt(v) + self.eps) / rate, one)
+        scale = xp.where(one * is_long > 0, (xp.sqrt(v) + self.eps) / rate, one)
         step = m * (-self.lr / self.now[0])
         step /= scale
         step += theta
-        return step, {"exp_avg": m, "exp_avg_sq": v}
+        return step, memory

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, averaged, averaged_square, is_used
+from companion.optimizers.base import Optimizer, averaged, averaged_square, is_used, penalized
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Adagrad(Optimizer):
         return {"sum": namespace(theta).zeros_like(theta) + value}
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        if is_used(self.weight_decay):
-            grad = grad + self.weight_decay * theta
+        grad = penalized(grad, self.weight_decay, theta)
         total = grad * grad
         total += state["sum"]
         step = grad / (namespace(theta).sqrt(total) + self.eps)
@@ -145,8 +144,7 @@ class RMSprop(Optimizer):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         xp = namespace(theta)
-        if is_used(self.weight_decay):
-            grad = grad + self.weight_decay * theta
+        grad = penalized(grad, self.weight_decay, theta)
         square = averaged_square(state["square_avg"], self.alpha, grad)
         new = {"square_avg": square}
         if self.centered:
@@ -216,8 +214,7 @@ class Adadelta(Optimizer):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         xp = namespace(theta)
-        if is_used(self.weight_decay):
-            grad = grad + self.weight_decay * theta
+        grad = penalized(grad, self.weight_decay, theta)
         square = averaged_square(state["square_avg"], self.rho, grad)
         step = xp.sqrt(state["acc_delta"] + self.eps) / xp.sqrt(square + self.eps) * grad
         moved = averaged_square(state["acc_delta"], self.rho, step)

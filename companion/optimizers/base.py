@@ -90,9 +90,11 @@ class Optimizer:
             found = getattr(self, name)
             values = tuple(_now(value, step, theta, as_arrays) for value in _flat(found))
             object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
-        numbers = rule._numbers(step + 1)
-        now = tuple(like(n, theta) for n in numbers) if as_arrays else numbers
-        object.__setattr__(rule, "now", now)
+        numbers = [
+            like(n, theta) if as_arrays or hasattr(n, "dtype") else n
+            for n in rule._numbers(step + 1)
+        ]
+        object.__setattr__(rule, "now", tuple(numbers))
         return rule
 
     def _check(self) -> None:
@@ -173,6 +175,11 @@ def averaged_square(old: Any, decay: Any, new: Any) -> Any:
     average = decay * old
     average += ((1 - decay) * new) * new
     return average
+
+
+def penalized(grad: Any, weight_decay: Any, theta: Any) -> Any:
+    """Return the slope with that of the penalty, half of weight_decay times theta², added."""
+    return grad + weight_decay * theta if is_used(weight_decay) else grad
 
 
 def is_used(value: Any) -> bool:

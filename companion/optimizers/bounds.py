@@ -48,14 +48,10 @@ class AMSGrad(Adam):
     def _start(self, theta: Any) -> dict[str, Any]:
         return {**super()._start(theta), "max_exp_avg_sq": namespace(theta).zeros_like(theta)}
 
-    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        theta, grad = self._decay(theta, grad)
-        m, v = self._moments(grad, state)
-        largest = namespace(theta).maximum(state["max_exp_avg_sq"], v)
-        step = m / self._scale(largest)
-        step *= -self.lr / self.now[0]
-        step += theta
-        return step, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
+    def _moments(self, grad: Any, state: Any) -> tuple[Any, Any, dict[str, Any]]:
+        m, v, memory = super()._moments(grad, state)
+        largest = namespace(v).maximum(state["max_exp_avg_sq"], v)
+        return m, largest, {**memory, "max_exp_avg_sq": largest}
 
 
 @dataclass(frozen=True)
@@ -115,8 +111,9 @@ class AdaBound(Adam):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad)
-        m, v = self._moments(grad, state)
-        return theta - self._rate(v) * m, {"exp_avg": m, "exp_avg_sq": v}
+        m, v, memory = self._moments(grad, state)
+        rate, lower, upper = self.now
+        return theta - clip(rate / (namespace(v).sqrt(v) + self.eps), lower, upper) * m, memory
 
     def _numbers(self, t: int) -> tuple[Any, ...]:
         correction, root = super()._numbers(t)
@@ -129,13 +126,9 @@ class AdaBound(Adam):
             final * (1 + 1 / passed),
         )
 
-    def _rate(self, v: Any) -> Any:
-        rate, lower, upper = self.now
-        return clip(rate / (namespace(v).sqrt(v) + self.eps), lower, upper)
-
 
 @dataclass(frozen=True)
-class AMSBound(AdaBound):
+class AMSBound(AMSGrad, AdaBound):
     r"""AdaBound with the largest v so far, :math:`w \leftarrow \max(w, v)`, in place of v.
 
     The authors' ``AdaBound(amsbound=True)``; parameters are those of :class:`AdaBound`.
@@ -151,13 +144,3 @@ class AMSBound(AdaBound):
     >>> sorted(opt.init(np.zeros(3)))
     ['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'step']
     """
-
-    def _start(self, theta: Any) -> dict[str, Any]:
-        return {**super()._start(theta), "max_exp_avg_sq": namespace(theta).zeros_like(theta)}
-
-    def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        theta, grad = self._decay(theta, grad)
-        m, v = self._moments(grad, state)
-        largest = namespace(theta).maximum(state["max_exp_avg_sq"], v)
-        memory = {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
-        return theta - self._rate(largest) * m, memory

@@ -16,6 +16,7 @@ momentum   :math:`\mu` of :math:`b\leftarrow\mu b+g,\ \theta\leftarrow\theta-\et
 velocity   :math:`\mu` of :math:`v\leftarrow\mu v+\eta g,\ \theta\leftarrow\theta-v`
 average    :math:`\beta` of :math:`m\leftarrow\beta m+(1-\beta)g,\ \theta\leftarrow\theta-\eta m`
 lr_decay   :math:`\gamma` of the rate :math:`\eta/(1+\gamma t)`
+threshold  of RAdam: the length of the average from which it rectifies
 ========== ========================================================================
 
 and some that mean the same everywhere. A translation writes the parts that the other library lacks
@@ -24,6 +25,7 @@ by those that it has, where that is possible.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +97,17 @@ for _library, _more in (("torch", AMSGRAD), ("companion", {})):
         "Adadelta", _library, "Adadelta",
         lr=("lr", 1.0), rho=("rho", 0.9), eps=("eps_root", 1e-6), weight_decay=("l2", 0.0),
     )  # fmt: skip
+    for _beside in (False, True):
+        _penalty = ("decoupled" if _beside else "l2", 0.0)
+        _form(
+            "NAdam", _library, "NAdam", {"decoupled_weight_decay": _beside},
+            lr=("lr", 0.002), betas=(BETAS, TWO), eps=("eps", 1e-8), weight_decay=_penalty,
+            momentum_decay=("momentum_decay", 0.004),
+        )  # fmt: skip
+        _form(
+            "RAdam", _library, "RAdam", {"decoupled_weight_decay": _beside}, {"threshold": 5.0},
+            lr=("lr", 0.001), betas=(BETAS, TWO), eps=("eps_hat", 1e-8), weight_decay=_penalty,
+        )  # fmt: skip
 _form(
     "Adam", "companion", "AMSGrad", None, {"amsgrad": True},
     lr=("lr", 0.001), betas=(BETAS, TWO), eps=("eps", 1e-8), weight_decay=("l2", 0.0),
@@ -130,6 +143,10 @@ _form(
     initial_accumulator_value=("initial", 0.1), epsilon=("eps_root", 1e-7), **_KERAS,
 )  # fmt: skip
 _form("Adadelta", "keras", "Adadelta", rho=("rho", 0.95), epsilon=("eps_root", 1e-7), **_KERAS)
+_form(
+    "NAdam", "keras", "Nadam", None, {"momentum_decay": 1.0},
+    beta_1=("beta1", 0.9), beta_2=("beta2", 0.999), epsilon=("eps", 1e-7), **_KERAS,
+)  # fmt: skip
 _form("Lion", "keras", "Lion", beta_1=("beta1", 0.9), beta_2=("beta2", 0.99), **_KERAS)
 
 _form(
@@ -142,6 +159,10 @@ _ADAM = {
 }  # fmt: skip
 _form("Adam", "optax", "adam", {"nesterov": False}, **_ADAM)
 _form("Adam", "optax", "adamw", {"nesterov": False}, weight_decay=("decoupled", 1e-4), **_ADAM)
+_NADAM = {"fixed": {"nesterov": True}, "always": {"momentum_decay": math.inf}} | _ADAM
+_form("NAdam", "optax", "nadam", **_NADAM)
+_form("NAdam", "optax", "nadamw", weight_decay=("decoupled", 1e-4), **_NADAM)
+_form("RAdam", "optax", "radam", {"nesterov": False}, threshold=("threshold", 5.0), **_ADAM)
 for _inside in (True, False):
     _form(
         "RMSprop", "optax", "rmsprop",
@@ -178,6 +199,10 @@ _form(
     eta=("multiplier", 1.0), weight_decay=("decay", REQUIRED), **_PAPER,
 )  # fmt: skip
 _form(
+    "RAdam", "paper", "RAdam", None, {"threshold": 4.0},
+    alpha=("lr", REQUIRED), beta1=("beta1", REQUIRED), beta2=("beta2", REQUIRED),
+)  # fmt: skip
+_form(
     "RMSprop", "paper", "RMSprop",  # Graves
     eta=("lr", 0.0001), decay=("alpha", 0.95), momentum=("velocity", 0.9),
     epsilon=("eps_root", 0.0001), centered=("centered", True),
@@ -207,12 +232,12 @@ def translate(
     Parameters
     ----------
     name : str
-        Of the optimizer: "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta" or "Lion";
-        in the companion also "HeavyBall" and "AMSGrad".
+        Of the optimizer: "SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad",
+        "Adadelta" or "Lion"; in the companion also "HeavyBall" and "AMSGrad".
     source, target : {"companion", "torch", "keras", "optax", "paper", "average"}
         "paper" is Polyak's momentum, Kingma and Ba's algorithm 1, Loshchilov and Hutter's
-        algorithm 2, Graves' RMSprop, and those of Duchi et al. and Chen et al.; "average" is
-        momentum as a running mean of gradients.
+        algorithm 2, Graves' RMSprop, and those of Duchi et al., Liu et al. and Chen et al.;
+        "average" is momentum as a running mean of gradients.
     **hyperparameters
         As `source` names them; what is left out has its default there. A function of the step,
         from 0, is a schedule.
@@ -410,6 +435,8 @@ def _eps_hat(parts: Any, form: Form) -> Any:
 
 
 def _eps(parts: Any, form: Form) -> Any:
+    if form.parts.isdisjoint(("eps_hat", "eps_root")):
+        return f"{form.name} of {form.library} has no epsilon"
     if "eps_hat" not in form.parts:
         return EPS
     return {"eps_hat": _corrected(parts["eps"], parts["beta2"], 0.5)}

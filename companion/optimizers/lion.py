@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, is_used
+from companion.optimizers.base import Optimizer, averaged, is_used
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Lion(Optimizer):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         (beta1, beta2), m = self.betas, state["exp_avg"]
-        step = namespace(theta).sign(beta1 * m + (1 - beta1) * grad)
+        step = namespace(theta).sign(averaged(m, beta1, grad))
         if is_used(self.weight_decay):
             step = step + self.weight_decay * theta
-        return theta - self.lr * step, {"exp_avg": beta2 * m + (1 - beta2) * grad}
+        return theta - self.lr * step, {"exp_avg": averaged(m, beta2, grad)}

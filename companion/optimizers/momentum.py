@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.backend import namespace
-from companion.optimizers.base import Optimizer, is_used
+from companion.optimizers.base import Optimizer, is_used, penalized
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class SGD(Optimizer):
               b \leftarrow \mu b + (1-\tau) g \ (b_1 = g_1), \quad
               \theta \leftarrow \theta - \eta b
 
-    With `nesterov` the step is :math:`\eta(g + \mu b)`; without momentum it is :math:`\eta g`.
+    With `nesterov` the step is :math:`\eta(g + \mu b)`; without momentum it is :math:`\eta g`,
+    not dampened, save where a 0 is one momentum of an array or of a schedule.
 
     Parameters
     ----------
@@ -66,8 +67,7 @@ class SGD(Optimizer):
         )
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
-        if is_used(self.weight_decay):
-            grad = grad + self.weight_decay * theta
+        grad = penalized(grad, self.weight_decay, theta)
         memory = {}
         if is_used(self.momentum):
             # in place on arrays of our own: each pass over memory counts

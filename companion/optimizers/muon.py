@@ -9,7 +9,7 @@ from typing import Any
 
 from companion.backend import namespace
 from companion.network import Sequential
-from companion.optimizers.base import Optimizer
+from companion.optimizers.base import Optimizer, averaged
 
 #: Of the polynomial as + bs³ + cs⁵ that is applied to all singular values s: steep at 0.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -173,9 +173,8 @@ class Muon(Optimizer):
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         xp, mu = namespace(theta), self.momentum
-        fresh = (1 - mu) * grad
-        buffer = mu * state["momentum_buffer"] + fresh
-        ahead = mu * buffer + fresh if self.nesterov else buffer
+        buffer = averaged(state["momentum_buffer"], mu, grad)
+        ahead = averaged(buffer, mu, grad) if self.nesterov else buffer
         parts = self._parts()
         steps = [
             self._orthogonal(ahead[..., w], shape) if own else ahead[..., w]

@@ -68,20 +68,19 @@ PROBLEMS = {f.__name__: f for f in (quadratic, rosenbrock, logistic, small_netwo
 ALL_PROBLEMS = PROBLEMS | {"extremes": extremes}
 
 
-def torchs(name, schedule=None, **options):
-    """Return the peer that is torch.optim's optimizer of this name.
+def torchs(name, **options):
+    """Return the peer that is torch.optim's optimizer of this name; a function is a schedule."""
 
-    A schedule gives its rates, of the steps from 0.
-    """
+    def now(t):
+        return {n: v(t) if callable(v) else v for n, v in options.items()}
 
     def peer(start):
         parameter, t = torch.tensor(start, requires_grad=True), 0
-        theirs = getattr(torch.optim, name)([parameter], **options)
+        theirs = getattr(torch.optim, name)([parameter], **now(0))
 
         def step(grad):
             nonlocal t
-            if schedule is not None:
-                theirs.param_groups[0]["lr"] = schedule(t)
+            theirs.param_groups[0].update(now(t))
             t += 1
             parameter.grad = torch.tensor(grad)
             old = torch.get_default_dtype()

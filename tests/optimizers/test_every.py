@@ -182,19 +182,6 @@ def train(opt, theta, steps=9, **options):
     )[0]
 
 
-@pytest.fixture
-def on_torch(device, monkeypatch):
-    """Compile without a C++ compiler, which is the graph's business and not ours."""
-    from companion import backend
-
-    old = backend.current()
-    backend.use("torch", device=device, dtype="float64")
-    one_graph = functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
-    monkeypatch.setattr(loop, "compiled", one_graph)
-    yield
-    backend.use(old.library, device=old.device, dtype=old.dtype)
-
-
 def graphs_of(run):
     """Return what a compiled run returns, and the graphs that it was compiled to."""
     torch._dynamo.reset()

@@ -188,6 +188,40 @@ def test_it_goes_on_to_the_same_bits(opt, how):
     assert train(other, resumed, steps=20).tobytes() == train(module, optimizer, steps=20).tobytes()
 
 
+EDITS = {
+    "clear": lambda state, p: state.clear(),
+    "remove": lambda state, p: state.pop(p),
+    "replace": lambda state, p: state.update({p: {}}),
+    "entry": lambda state, p: state[p].update(exp_avg=torch.ones_like(p)),
+    "in place": lambda state, p: state[p]["exp_avg"].fill_(1.0),
+    "count": lambda state, p: state[p].update(step=3),
+}
+
+
+def check_edit(edit):
+    """Edit the state after five steps, here and in torch's own Adam, and go on."""
+    ends = []
+    for make in (lambda p: as_torch_optimizer(Adam(lr=0.1), p), lambda p: torch.optim.Adam(p, 0.1)):
+        params = [torch.tensor([1.0, -1.0], dtype=torch.float64) for _ in range(2)]
+        optimizer = make(params)
+        for t in range(8):
+            for i, p in enumerate(params):
+                p.grad = (t + 1.0) * (i + p)
+            if t == 5:
+                edit(optimizer.state, params[0])
+                for own in optimizer.state.values():
+                    if "step" in own and isinstance(optimizer, torch.optim.Adam):
+                        own["step"] = torch.as_tensor(float(own["step"]))
+            optimizer.step()
+        ends.append(torch.stack(params))
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edits_of_the_state_are_seen(edit):
+    check_edit(EDITS[edit])
+
+
 @PAIR
 @pytest.mark.parametrize("before", [1, 7])
 def test_it_takes_over_from_torch_and_hands_back(wide, ours, theirs, before):
@@ -414,6 +448,14 @@ def test_steps_counted_from_0_are_caught(wide, monkeypatch):
     test_it_takes_over_from_torch_and_hands_back(None, *PAIRS[0], 7)
     with pytest.raises(AssertionError):
         test_it_takes_over_from_torch_and_hands_back(None, *PAIRS[-1], 7)
+
+
+def test_state_that_is_not_looked_at_is_caught(monkeypatch):
+    monkeypatch.setattr(torch_bridge._TorchOptimizer, "_is_edited", lambda self: False)
+    check_edit(EDITS["in place"])
+    for name in EDITS.keys() - {"in place"}:
+        with pytest.raises(AssertionError):
+            check_edit(EDITS[name])
 
 
 def test_one_base_rate_for_all_groups_is_caught(wide, monkeypatch):
