@@ -20,6 +20,9 @@ VENDOR = Path(__file__).parents[1] / "_vendor"
 
 # KaTeX numbers these itself; here Sphinx gives the numbers.
 NUMBERED = re.compile(r"\\(begin|end)\{(equation|align|gather|alignat)\}")
+TOKEN = re.compile(r"\\(?:begin|end)\s*\{[^}]*\}|\\[A-Za-z]+|\\.|.", re.DOTALL)
+DEEPER = re.compile(r"\{|\\begin\s*\{.*|\\left")
+SHALLOWER = re.compile(r"\}|\\end\s*\{.*|\\right")
 
 
 @cache
@@ -47,6 +50,23 @@ def to_html(tex, display, config, location):
         return f"<code>{tex.replace('&', '&amp;').replace('<', '&lt;')}</code>"
 
 
+def side_by_side(tex):
+    """Cut a formula at the gaps between its parts, which may then stand one below the other.
+
+    A formula of several lines is one part.
+    """
+    depth, parts = 0, [""]
+    for token in TOKEN.findall(tex):
+        depth += bool(DEEPER.fullmatch(token)) - bool(SHALLOWER.fullmatch(token))
+        if depth == 0 and token == r"\\":
+            return [rf"\begin{{split}}{tex}\end{{split}}"]  # as Sphinx has it for other renderers
+        if depth == 0 and token in (r"\quad", r"\qquad"):
+            parts.append("")
+        else:
+            parts[-1] += token
+    return [part.strip() for part in parts if part.strip()]
+
+
 def visit_inline(self, node):
     html = to_html(node.astext(), False, self.config, node)
     self.body.append(self.starttag(node, "span", "", CLASS="math") + html + "</span>")
@@ -55,10 +75,9 @@ def visit_inline(self, node):
 
 def visit_block(self, node):
     tex = NUMBERED.sub(r"\\\1{\2*}", node.astext().strip())
-    if r"\\" in tex and not tex.startswith(r"\begin{"):
-        tex = rf"\begin{{split}}{tex}\end{{split}}"  # as Sphinx does for its other renderers
+    parts = [to_html(part, True, self.config, node) for part in side_by_side(tex)]
     self.body.append(self.starttag(node, "div", "", CLASS="math"))
-    self.body.append(to_html(tex, True, self.config, node))
+    self.body.append(f'<span class="katex-parts">{"".join(parts)}</span>')
     if node["number"]:
         number = get_node_equation_number(self, node)
         self.body.append(f'<span class="eqno">({number})')

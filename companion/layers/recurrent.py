@@ -173,9 +173,13 @@ class LSTM(_Recurrent):
     r"""Long short-term memory, core signature ``(n,t,d),(d,4h),(h,4h),(4h)->(n,t,h)``.
 
     .. math::
-        c_t&=f_t\odot c_{t-1}+i_t\odot g_t,\qquad h_t=o_t\odot\tanh(c_t),\qquad c_0=h_0=0\\
-        i,f,o&=\sigma(a^i),\sigma(a^f),\sigma(a^o),\qquad g=\tanh(a^g)\\
-        a_t&=x_tW_{ih}+h_{t-1}W_{hh}+b,\qquad a=(a^i,a^f,a^g,a^o)
+        c_t=f_t\odot c_{t-1}+i_t\odot g_t,\qquad h_t=o_t\odot\tanh(c_t),\qquad c_0=h_0=0
+
+    .. math::
+        i,f,o=\sigma(a^i),\sigma(a^f),\sigma(a^o),\qquad g=\tanh(a^g)
+
+    .. math::
+        a_t=x_tW_{ih}+h_{t-1}W_{hh}+b,\qquad a=(a^i,a^f,a^g,a^o)
 
     The output is :math:`h_1,\dots,h_T`. Backwards, the gradient of the cell is
 

@@ -143,8 +143,8 @@ class NAdam(Adam):
 
     .. math:: \mu_t = \beta_1\bigl(1-\tfrac12\,0.96^{\,t\psi}\bigr), \quad
               \theta \leftarrow \theta - \frac{\eta}{\sqrt{v/(1-\beta_2^t)} + \epsilon}
-              \left(\frac{\mu_{t+1}\,m}{1-\prod_{i\le t+1}\mu_i}
-              + \frac{(1-\mu_t)\,g}{1-\prod_{i\le t}\mu_i}\right)
+              \Bigl(\frac{\mu_{t+1}\,m}{1-\prod_{i\le t+1}\mu_i}
+              + \frac{(1-\mu_t)\,g}{1-\prod_{i\le t}\mu_i}\Bigr)
 
     with Adam's m and v. The paper averages m with :math:`\mu_t` as well; torch, Keras and we do it
     with :math:`\beta_1`. Keras has :math:`\psi=1`, and for once its :math:`\epsilon` beside the
