@@ -24,6 +24,11 @@ INSPECT = """async () => {
   for (const icon of document.querySelectorAll(".fa-solid, .fas, .fa-regular, .fab"))
     if (getComputedStyle(icon, "::before").content === "none")
       found.push(`no such icon: ${icon.className}`);
+  for (const box of document.querySelectorAll(".toggle-hidden"))
+    box.classList.remove("toggle-hidden");
+  for (const formula of document.querySelectorAll(".katex-display"))
+    if (formula.scrollWidth > formula.clientWidth + 2)
+      found.push(`cut off: ${formula.querySelector("annotation").textContent}`);
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth)
     found.push(`${root.scrollWidth} px wide on ${root.clientWidth} px`);
