@@ -328,11 +328,12 @@ def as_torch_optimizer(optimizer: Optimizer, params: Any) -> torch.optim.Optimiz
     """Make an optimizer of this package one of torch's, for any torch module.
 
     Hyperparameters that are numbers stand in ``param_groups``, where torch's learning rate
-    schedulers change them, and where a group may have its own; schedules of this package stay
-    schedules. State has torch's form, an entry for each parameter, and a ``state_dict`` that is
-    loaded goes on to the same bits. That of torch's optimizer of the same rule is loaded, too;
-    torch's SGD counts no steps, and goes on as if after one. As in torch, a parameter without
-    gradient is left as it is, its state and its count of steps too.
+    schedulers change them, and where a group may have its own. A schedule of this package stays
+    one, the same for all groups, and torch's schedulers leave it alone. State has torch's form, an
+    entry for each parameter, and a ``state_dict`` that is loaded goes on to the same bits. That of
+    torch's optimizer of the same rule is loaded, too; torch's SGD counts no steps, and goes on as
+    if after one. As in torch, a parameter without gradient is left as it is, its state and its
+    count of steps too.
 
     A group of AdaBound or AMSBound that has its own `lr` has it as its `base_lr`, too, unless it
     says otherwise.
@@ -376,8 +377,7 @@ class _TorchOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Any, optimizer: Optimizer) -> None:
         values = {f.name: getattr(optimizer, f.name) for f in fields(optimizer)}
         for name, value in values.items():
-            if any(hasattr(v, "dtype") for v in (value if isinstance(value, tuple) else (value,))):
-                raise ValueError(f"{name} must be a number or a schedule; got an array: use groups")
+            _check_no_array(name, value)
             if isinstance(value, Sequential) or name in optimizer._constant:
                 raise TypeError(
                     "optimizer must treat each parameter for itself; "
@@ -425,12 +425,18 @@ class _TorchOptimizer(torch.optim.Optimizer):
         own = [n for n in self.defaults if n != "differentiable"]
         known, implied = {*own, *_ASIDE}, _implied(self.optimizer)
         for name, value in group.items():
+            if callable(getattr(self.optimizer, name, None)) and name not in own:
+                raise ValueError(
+                    f"{name} is a schedule here, of which groups have none of their own"
+                )
             if name not in known and not (name in implied and implied[name] == value):
                 raise ValueError(
                     f"{name}={value!r} is no option of {type(self.optimizer).__name__}; "
                     f"groups may have {', '.join(own)}"
                 )
         said = {n: group[n] for n in own if n in group}
+        for name, value in said.items():
+            _check_no_array(name, value)
         changed = {n: v for n, v in said.items() if v != getattr(self.optimizer, n)}
         return replace(self.optimizer, **changed) if changed else self.optimizer
 
@@ -449,7 +455,10 @@ class _TorchOptimizer(torch.optim.Optimizer):
             grads = [p.grad for p in params]
             if any(g.is_sparse for g in grads):
                 raise RuntimeError("optimizers of companion take no sparse gradients")
-            theta, state = rules[i].update(_flattened(params), _flattened(grads), state)
+            theta, empty = _flattened(params), params[0].new_empty(0)
+            if rules[i]._start(empty).keys() - state.keys():  # a group has momentum now
+                state = rules[i]._start(theta) | state
+            theta, state = rules[i].update(theta, _flattened(grads), state)
             torch._foreach_copy_(params, _cut(theta, params))
             self._bundles[k] = (i, params, state)
             self._keep(params, state)
@@ -467,7 +476,13 @@ class _TorchOptimizer(torch.optim.Optimizer):
         bundles: dict[Any, list[Any]] = {}
         for i, p in held:
             self.state[p] = _counted(self.state[p])
-            alike = str([(n, v) for n, v in self.state[p].items() if not _is_own(v, p)])
+            alike = str(
+                [
+                    (n, v.tolist() if isinstance(v, torch.Tensor) else v)
+                    for n, v in self.state[p].items()
+                    if not _is_own(v, p)
+                ]
+            )
             bundles.setdefault((i, p.dtype, p.device, alike), []).append(p)
         self._bundles, self._left = [], {}
         for (i, *_), own in bundles.items():
@@ -513,6 +528,11 @@ def _implied(optimizer: Optimizer) -> dict[str, bool]:
         "amsgrad": isinstance(optimizer, AMSGrad),
         "decoupled_weight_decay": isinstance(optimizer, AdamW),
     }
+
+
+def _check_no_array(name: str, value: Any) -> None:
+    if any(getattr(v, "ndim", 0) for v in (value if isinstance(value, tuple) else (value,))):
+        raise ValueError(f"{name} must be a number or a schedule; got an array: use groups")
 
 
 def _counted(state: dict[str, Any]) -> dict[str, Any]:

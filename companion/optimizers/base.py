@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, fields
+from itertools import repeat
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -31,6 +32,9 @@ class Optimizer:
     def __post_init__(self) -> None:
         """Say so if a hyperparameter is out of range, and note which are not mere numbers."""
         self._check()
+        for flag in (f.name for f in fields(self) if f.type == "bool"):
+            if not isinstance(getattr(self, flag), bool):
+                raise TypeError(f"{flag} must be True or False; got {getattr(self, flag)!r}")
         names = [f.name for f in fields(self) if f.name not in self._constant]
         varied = [name for name in names if any(_is_varied(v) for v in _flat(getattr(self, name)))]
         object.__setattr__(self, "_varied", tuple(varied))
@@ -39,10 +43,15 @@ class Optimizer:
 
     def init(self, theta: Any) -> dict[str, Any]:
         """Return the state before the first step."""
+        if "float" not in str(getattr(theta, "dtype", None)):
+            raise TypeError(f"theta must be an array of floating-point numbers; got {theta!r}")
         shape = tuple(theta.shape)
         for name in self._varied:  # type: ignore[attr-defined]
             for value in _flat(getattr(self, name)):
-                own = np.shape(to_numpy(value(0) if callable(value) else value))
+                first = np.asarray(to_numpy(value(0) if callable(value) else value))
+                if first.dtype.kind not in "iuf":
+                    raise TypeError(f"{name} must return a number or an array; got {first}")
+                own = first.shape
                 if not _fits(own, shape):
                     raise ValueError(
                         f"{name} must broadcast against theta: (..., 1) has a value for each "
@@ -58,7 +67,7 @@ class Optimizer:
             )
         t = state["step"]
         theta, memory = self.at(t, theta)._step(theta, grad, state, t + 1)
-        return theta, {"step": t + 1, **memory}
+        return theta, {**state, "step": t + 1, **memory}
 
     def _numbers(self, t: int) -> tuple[Any, ...]:
         """Return what step t, from 1, needs of t and the hyperparameters, as ``self.now``.
@@ -86,15 +95,16 @@ class Optimizer:
         if self.now is not None:
             return self
         rule = copy.copy(self)
-        for name in self._varied:  # type: ignore[attr-defined]
-            found = getattr(self, name)
-            values = tuple(_now(value, step, theta, as_arrays) for value in _flat(found))
+        given = {name: getattr(self, name) for name in self._varied}  # type: ignore[attr-defined]
+        for name, found in given.items():
+            values = tuple(v(step) if callable(v) else v for v in _flat(found))
             object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
-        numbers = [
-            like(n, theta) if as_arrays or hasattr(n, "dtype") else n
-            for n in rule._numbers(step + 1)
-        ]
-        object.__setattr__(rule, "now", tuple(numbers))
+        numbers = rule._numbers(step + 1)  # before rounding: it subtracts from 1
+        object.__setattr__(rule, "now", tuple(_like(n, theta, as_arrays) for n in numbers))
+        for name, found in given.items():
+            changes = [as_arrays and callable(v) for v in _flat(found)]
+            values = tuple(map(_like, _flat(getattr(rule, name)), repeat(theta), changes))
+            object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
         return rule
 
     def _check(self) -> None:
@@ -109,22 +119,23 @@ class Optimizer:
 
     def _within(self, names: Any, holds: Any, what: str) -> None:
         for name in names:
-            for value in _flat(getattr(self, name)):
+            given = getattr(self, name)
+            for value in _flat(given):
                 if callable(value):
                     continue
                 found = np.asarray(to_numpy(value))
-                if isinstance(value, list) or found.dtype.kind not in "iuf":
+                several = isinstance(value, list) or (isinstance(given, tuple) and name != "betas")
+                if several or found.dtype.kind not in "iuf":
                     raise TypeError(
-                        f"{name} must be a number, an array or a schedule; "
-                        f"got {getattr(self, name)!r}"
+                        f"{name} must be a number, an array or a schedule; got {given!r}"
                     )
                 if not np.all(holds(found)):
-                    raise ValueError(f"{name} must {what}; got {getattr(self, name)}")
+                    raise ValueError(f"{name} must {what}; got {given}")
 
     def _check_betas(self) -> None:
         betas = self.betas  # type: ignore[attr-defined]
         if not isinstance(betas, tuple) or len(betas) != 2:
-            raise ValueError(f"betas must be two, (beta1, beta2); got {betas!r}")
+            raise ValueError(f"betas must be a tuple of two, (beta1, beta2); got {betas!r}")
         self._fractions("betas")
 
     def _start(self, theta: Any) -> dict[str, Any]:
@@ -184,7 +195,7 @@ def penalized(grad: Any, weight_decay: Any, theta: Any) -> Any:
 
 def is_used(value: Any) -> bool:
     """Tell whether a hyperparameter is anything but the number 0."""
-    return not isinstance(value, (int, float)) or value != 0
+    return not isinstance(value, (int, float, np.number)) or value != 0
 
 
 def _fits(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -201,7 +212,5 @@ def _is_varied(value: Any) -> bool:
     return callable(value) or hasattr(value, "dtype")
 
 
-def _now(value: Any, step: int, theta: Any, as_arrays: bool) -> Any:
-    found = value(step) if callable(value) else value
-    is_array = hasattr(found, "dtype") or (as_arrays and callable(value))
-    return like(found, theta) if is_array else found
+def _like(value: Any, theta: Any, as_array: bool) -> Any:
+    return like(value, theta) if as_array or hasattr(value, "dtype") else value

@@ -107,7 +107,8 @@ class AdaBound(Adam):
         if self.base_lr is None:
             base = self.lr(0) if callable(self.lr) else self.lr
             object.__setattr__(self, "base_lr", base)
-        self._within(("gamma", "base_lr"), lambda v: v > 0, "be positive")
+        self._within(("gamma",), lambda v: v > 0, "be positive")
+        self._within(("base_lr",), lambda v: v > 0, "be positive (None is lr at step 0)")
 
     def _step(self, theta: Any, grad: Any, state: Any, t: int) -> tuple[Any, dict[str, Any]]:
         theta, grad = self._decay(theta, grad)

@@ -209,14 +209,9 @@ _form(
 )  # fmt: skip
 _form("Adagrad", "paper", "Adagrad", eta=("lr", REQUIRED), delta=("eps", REQUIRED))
 _form(
-    "Adadelta",
-    "paper",
-    "Adadelta",
-    None,
-    {"lr": 1.0},
-    rho=("rho", 0.95),
-    epsilon=("eps_root", 1e-6),
-)
+    "Adadelta", "paper", "Adadelta", None, {"lr": 1.0},
+    rho=("rho", 0.95), epsilon=("eps_root", 1e-6),
+)  # fmt: skip
 _form(
     "Lion", "paper", "Lion",
     eta=("lr", 0.0001), beta1=("beta1", 0.9), beta2=("beta2", 0.99),
@@ -233,7 +228,7 @@ def translate(
     ----------
     name : str
         Of the optimizer: "SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad",
-        "Adadelta" or "Lion"; in the companion also "HeavyBall" and "AMSGrad".
+        "Adadelta" or "Lion"; of optax also "NAdamW", of the companion "HeavyBall" and "AMSGrad".
     source, target : {"companion", "torch", "keras", "optax", "paper", "average"}
         "paper" is Polyak's momentum, Kingma and Ba's algorithm 1, Loshchilov and Hutter's
         algorithm 2, Graves' RMSprop, and those of Duchi et al., Liu et al. and Chen et al.;
@@ -321,6 +316,11 @@ def _read(name: str, library: str, given: dict[str, Any]) -> tuple[str, dict[str
         value = given.get(n, default)
         if value is REQUIRED:
             raise ValueError(f"{form.name} of {library} needs {n}")
+        if isinstance(part, tuple) and (not isinstance(value, tuple) or len(value) != len(part)):
+            raise ValueError(f"{n} must be a tuple of {', '.join(part)}; got {value!r}")
+        for v in () if value is default else _flat(value):
+            if not callable(v) and np.asarray(v).dtype.kind not in "iufb":
+                raise TypeError(f"{n} must be a number or a schedule; got {v!r}")
         parts |= dict(zip(_flat(part), _flat(value), strict=True))
     if not any(_does(p, parts.get(p)) for p in MOMENTA):
         parts |= {"nesterov": False, "dampening": 0}
@@ -331,7 +331,7 @@ def _does(part: str, value: Any) -> bool:
     """Tell whether a part of the update does anything with this value."""
     if callable(value):
         return True
-    return value is not None and value != (1 if part == "multiplier" else 0)
+    return value is not None and bool(np.any(np.not_equal(value, part == "multiplier")))
 
 
 def _write(form: Form, parts: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -347,13 +347,15 @@ def _write(form: Form, parts: dict[str, Any]) -> tuple[dict[str, Any], list[str]
                 parts |= found
     for p, v in form.always.items():
         if parts.get(p, False) != v:
-            reasons.append(f"{form.name} of {form.library} has a fixed {p}")
+            reasons.append(f"{form.name} of {form.library} has a fixed {p}, {v}")
     lacking = [p for p, v in parts.items() if _does(p, v) and p not in form.parts]
     reasons += [f"{form.name} of {form.library} has no {part}" for part in lacking]
     found = {}
     for n, (part, default) in form.takes.items():
         idle = default if default in (None, False) else float(part == "multiplier")
-        values = [v if _does(p, v := parts.get(p)) else idle for p in _flat(part)]
+        values: list[Any] = [v if _does(p, v := parts.get(p)) else idle for p in _flat(part)]
+        if form.library != "companion" and any(np.ndim(v) for v in values):
+            reasons.append(f"{n} is an array, and {form.library} takes a number for each group")
         is_fixed = form.library == "keras" and n != "learning_rate"
         if is_fixed and any(map(callable, values)):
             reasons.append(f"{n} would have to change from step to step, and keras takes a number")

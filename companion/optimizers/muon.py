@@ -25,7 +25,8 @@ def newton_schulz(x: Any, steps: int = 5) -> Any:
     Only products: with :math:`X = USV^T` each line applies :math:`as+bs^3+cs^5` to the entries of
     S. The coefficients make small s grow as fast as may be, 3.44 times a line; five lines bring
     all from 0.002 on into 0.68 to 1.21, and not to 1. In torch and in the author's code the
-    products are in bfloat16; here they are in the dtype of x.
+    products are in bfloat16; here they are in the dtype of x, so that from a root of its largest
+    number on (1e154, 1e19 in float32) the norm overflows and 0 is returned.
 
     Parameters
     ----------
@@ -129,6 +130,12 @@ class Muon(Optimizer):
     def _check(self) -> None:
         self._not_negative("lr", "weight_decay")
         self._fractions("momentum")
+        if not isinstance(self.net, Sequential):
+            raise TypeError(f"net must be a Sequential; got {self.net!r}")
+        if isinstance(self.matrices, str):
+            raise TypeError(f"matrices must be a tuple of names; got {self.matrices!r}")
+        if not isinstance(self.ns_steps, int) or self.ns_steps < 0:
+            raise ValueError(f"ns_steps must be a whole number, 0 or more; got {self.ns_steps!r}")
         if not isinstance(self.rest, Optimizer):
             raise TypeError(f"rest must be an optimizer; got {self.rest!r}")
         if type(self.rest).lookahead is not Optimizer.lookahead:

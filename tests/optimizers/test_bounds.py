@@ -186,12 +186,16 @@ def test_the_base_rate_is_what_the_rule_was_made_with():
     [
         (AMSGrad, {"lr": -1}, "lr must not be negative; got -1"),
         (AMSGrad, {"betas": (1.0, 0.9)}, "betas must be at least 0 and less than 1"),
-        (AdaBound, {"betas": (0.9,)}, "betas must be two"),
+        (AdaBound, {"betas": (0.9,)}, "betas must be a tuple of two"),
         (AdaBound, {"final_lr": -0.1}, "final_lr must not be negative; got -0.1"),
         (AdaBound, {"gamma": 0.0}, "gamma must be positive; got 0.0"),
         (AMSBound, {"gamma": float("nan")}, "gamma must be positive; got nan"),
-        (AMSBound, {"lr": 0.0}, "base_lr must be positive; got 0.0"),
-        (AdaBound, {"lr": lambda t: 0.1 * t}, "base_lr must be positive; got 0.0"),
+        (AMSBound, {"lr": 0.0}, r"base_lr must be positive \(None is lr at step 0\); got 0.0"),
+        (
+            AdaBound,
+            {"lr": lambda t: 0.1 * t},
+            r"base_lr must be positive \(None is lr at step 0\); got 0.0",
+        ),
     ],
 )
 def test_bad_options_are_named(kind, options, message):

@@ -431,6 +431,18 @@ def test_defaults_are_those_of_the_library(form):
         (lambda: translate("Adam", "torch", "keras", beta1=0.9), "takes lr, betas, .*; got beta1"),
         (lambda: translate("SGD", "optax", "torch"), "sgd of optax needs learning_rate"),
         (
+            lambda: translate("Adam", "torch", "keras", betas=0.9),
+            "betas must be a tuple of beta1, ",
+        ),
+        (
+            lambda: translate("Adam", "companion", "torch", eps=0, weight_decay=np.ones(3)),
+            "weight_decay is an array, and torch takes a number for each group",
+        ),
+        (
+            lambda: translate("NAdam", "torch", "keras"),
+            "Nadam of keras has a fixed momentum_decay, 1.0",
+        ),
+        (
             lambda: translate("rmsprop", "optax", "torch", learning_rate=1, bias_correction=True),
             "bias_correction of rmsprop must be False here; got True",
         ),
@@ -439,6 +451,18 @@ def test_defaults_are_those_of_the_library(form):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("wrong", [None, "0.1"])
+def test_what_is_no_number_is_named(wrong):
+    with pytest.raises(TypeError, match=f"lr must be a number or a schedule; got {wrong!r}"):
+        translate("Adam", "torch", "optax", lr=wrong)
+
+
+def test_arrays_stay_arrays():
+    decay = np.array([0.0, 0.1])
+    found = translate("AdamW", "companion", "companion", weight_decay=decay)[1]["weight_decay"]
+    assert_allclose(found, decay)
 
 
 def warm_up(t):

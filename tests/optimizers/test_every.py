@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from companion import losses, optimizers, training
+from companion import losses, optimizers, schedules, training
 from companion.backend import array, to_numpy
 from companion.training import loop
 from tests.optimizers.case import Case, arrays, copied, is_floating
@@ -265,6 +265,28 @@ def test_what_is_no_number_is_named(name, wrong):
             continue
         with pytest.raises(TypeError, match=f"^{key[0]} must be a number, an array or a schedule"):
             case.having({key: wrong})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.Adam(lr=(0.1, 0.2)), r"lr must be a number, .*; got \(0.1, 0.2\)"),
+        (lambda: optimizers.SGD(0.1, 0.9, nesterov="no"), "nesterov must be True or False; got 'n"),
+        (lambda: optimizers.SGD(lambda t: None).init(np.ones(2)), "lr must return a number or an"),
+        (lambda: optimizers.SGD(schedules.constant).init(np.ones(2)), "lr must return a number or"),
+        (lambda: optimizers.SGD(0.1).init(np.ones(2, int)), "theta must be an array of floating-p"),
+        (lambda: optimizers.SGD(0.1).init([1.0]), r"theta must be an array of .*; got \[1.0\]"),
+    ],
+)
+def test_other_types_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_0_of_numpy_is_no_momentum():
+    zero = np.float32(0)
+    assert optimizers.SGD(0.1, 0.9, dampening=zero, nesterov=True).dampening == 0
+    assert "momentum_buffer" not in optimizers.SGD(0.1, zero).init(np.ones(2))
 
 
 @every

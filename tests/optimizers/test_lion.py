@@ -67,7 +67,7 @@ def test_a_rate_for_each_replica_and_a_schedule(created):
         ({"lr": -1}, "lr must not be negative; got -1"),
         ({"weight_decay": -1}, "weight_decay must not be negative"),
         ({"betas": (0.9, 1.0)}, "betas must be at least 0 and less than 1"),
-        ({"betas": (0.9,)}, "betas must be two"),
+        ({"betas": (0.9,)}, "betas must be a tuple of two"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -91,7 +91,7 @@ def test_torchs_defaults(kind):
             "momentum=0.9, dampening=0.1",
         ),
         (Adam, {"betas": (0.9, 1.0)}, r"betas must be at least 0 and less than 1; got \(0.9, 1"),
-        (Adam, {"betas": (0.9,)}, "betas must be two"),
+        (Adam, {"betas": (0.9,)}, "betas must be a tuple of two"),
     ],
 )
 def test_bad_options_are_named(kind, options, message):

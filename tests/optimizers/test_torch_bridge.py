@@ -2,6 +2,7 @@
 
 import copy
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -188,6 +189,36 @@ def test_it_goes_on_to_the_same_bits(opt, how):
     assert train(other, resumed, steps=20).tobytes() == train(module, optimizer, steps=20).tobytes()
 
 
+def test_a_group_may_have_momentum_now_and_then():
+    """As in torch's SGD; its RMSprop fails."""
+    ends = []
+    for make in (
+        partial(as_torch_optimizer, SGD(np.float64(0.1))),
+        partial(torch.optim.SGD, lr=0.1),
+    ):
+        p = torch.tensor([1.0, -2.0], dtype=torch.float64)
+        optimizer = make(params=[p])
+        for momentum in (0.0, 0.9, 0.9, 0.0, 0.5, 0.5):
+            optimizer.param_groups[0]["momentum"] = momentum
+            p.grad = p**3
+            optimizer.step()
+        ends.append(p)
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=0)
+
+
+def test_products_that_differ_a_little_are_two_histories(wide):
+    """As after a change of momentum_decay while one parameter had no gradient."""
+    params = [torch.ones(2) for _ in range(2)]
+    optimizer = as_torch_optimizer(NAdam(), params)
+    for p in params:
+        p.grad = torch.ones(2)
+    optimizer.step()
+    optimizer.state[params[1]]["mu_product"] = optimizer.state[params[0]]["mu_product"] + 1e-9
+    optimizer.step()
+    one, two = (float(optimizer.state[p]["mu_product"]) for p in params)
+    assert 0 < two - one < 1e-9
+
+
 EDITS = {
     "clear": lambda state, p: state.clear(),
     "remove": lambda state, p: state.pop(p),
@@ -362,7 +393,12 @@ def test_dtypes_and_strides_of_parameters_are_kept():
         (
             lambda p: as_torch_optimizer(SGD(lambda t: 0.1), [{"params": p, "lr": 0.2}]),
             ValueError,
-            "lr=0.2 is no option of SGD; groups may have momentum,",
+            "lr is a schedule here, of which groups have none of their own",
+        ),
+        (
+            lambda p: as_torch_optimizer(Adam(0.1), [{"params": p, "lr": np.ones((3, 1))}]),
+            ValueError,
+            "lr must be a number or a schedule; got an array: use groups",
         ),
         (
             lambda p: as_torch_optimizer(Adam(), [*p, torch.ones(2, dtype=torch.complex128)]),
