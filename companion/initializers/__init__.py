@@ -2,8 +2,14 @@
 
 An initializer takes ``(shape, *, rng, ...)`` and returns float64 NumPy values, whatever the
 backend: the network casts and moves the whole vector at once, so each backend starts from the same
-numbers. A weight has shape ``(n_in, n_out)``, with any kernel axes before these two. The names and
-defaults are torch's, less the underscore; torch keeps the transposes, ``(n_out, n_in, ...)``.
+numbers. The shape is ``(n_in, n_out)``, with any kernel axes before these two; torch keeps the
+transposes, ``(n_out, n_in, ...)``. :class:`~companion.layers.Conv2d` has torch's layout as well,
+and transposes what it has drawn.
+
+Where torch has an initializer, its name is torch's, less the underscore, and so are most defaults;
+but there is `gain` in place of `a` and `nonlinearity`, `constant` has a default, and `dirac` has no
+groups. ``lecun_*``, :func:`variance_scaling` and the names after Glorot and He are those of Keras,
+and :func:`lsuv` and :func:`fixup` are in neither.
 
 A layer takes an initializer for its weight and one for its bias,
 ``Linear(64, 32, init=xavier_uniform, gain=5 / 3, bias_init=zeros)``. A whole network is drawn by

@@ -77,8 +77,8 @@ def keras(layer: Any, rng: Any) -> tuple[Any, ...]:
                     gates at once; biases 0, the LSTM's forget gate 1
     Embedding       :math:`U(\pm0.05)`
     Attention       Glorot's uniform, with the fans that its arrays of three axes have
-                    there: ``(d, h, e)`` for a query counts d as a kernel, so that the
-                    variance is :math:`2/(dh+de)`; ``(h, e, d)`` for the output; biases 0
+                    there: ``(d, m, e)`` for m heads of queries counts d as a kernel, so that
+                    the variance is :math:`2/(dm+de)`; ``(m, e, d)`` for the output; biases 0
     PReLU           0
     ==============  ================================================================
 

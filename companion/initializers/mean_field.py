@@ -1,6 +1,6 @@
 r"""What becomes of signals in wide networks with random weights (chapter 5, section 4).
 
-A layer :math:`z=\phi(x)W+b` with independent :math:`W\sim N(0,\sigma_w^2/n)` and
+A layer :math:`z=f(x)W+b` with independent :math:`W\sim N(0,\sigma_w^2/n)` and
 :math:`b\sim N(0,\sigma_b^2)` has, for n → ∞, Gaussian z, and two numbers go from layer to layer:
 the variance q of z, and the correlation c of the z of two inputs.
 
@@ -25,13 +25,13 @@ _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
 def variance_map(f: Callable[..., Any], q: Any, sigma_w: Any, sigma_b: Any = 0.0) -> Any:
     r"""Variance of the pre-activations one layer on.
 
-    .. math:: V(q) = \sigma_w^2\,E\bigl[\phi(\sqrt q\,z)^2\bigr] + \sigma_b^2,
+    .. math:: V(q) = \sigma_w^2\,E\bigl[f(\sqrt q\,z)^2\bigr] + \sigma_b^2,
               \qquad z\sim N(0,1)
 
     Parameters
     ----------
     f : callable
-        The activation :math:`\phi`, such as :func:`~companion.activations.tanh`.
+        The activation :math:`f`, such as :func:`~companion.activations.tanh`.
     q : array of any shape
         Variance in this layer.
     sigma_w, sigma_b : float or array that broadcasts against q
@@ -58,14 +58,14 @@ def variance_map(f: Callable[..., Any], q: Any, sigma_w: Any, sigma_b: Any = 0.0
 def susceptibility(f_grad: Callable[..., Any], q: Any, sigma_w: Any) -> Any:
     r"""Factor by which a layer multiplies squared gradients, and squared small differences.
 
-    .. math:: \chi_1 = \sigma_w^2\,E\bigl[\phi'(\sqrt q\,z)^2\bigr],
+    .. math:: \chi_1 = \sigma_w^2\,E\bigl[f'(\sqrt q\,z)^2\bigr],
 
     which is the slope of :func:`correlation_map` at c = 1 where q is a fixed point.
 
     Parameters
     ----------
     f_grad : callable
-        The derivative :math:`\phi'`, such as :func:`~companion.activations.tanh_grad`.
+        The derivative :math:`f'`, such as :func:`~companion.activations.tanh_grad`.
     q, sigma_w
         As in :func:`variance_map`.
 
@@ -89,9 +89,9 @@ def susceptibility(f_grad: Callable[..., Any], q: Any, sigma_w: Any) -> Any:
 def correlation_map(f: Callable[..., Any], c: Any, q: Any, sigma_w: Any, sigma_b: Any = 0.0) -> Any:
     r"""Correlation of the pre-activations of two inputs one layer on.
 
-    Both inputs have variance q, of which V(q) becomes the next:
+    Both inputs have variance q, which becomes V(q) in the next layer:
 
-    .. math:: C(c) = \frac{\sigma_w^2\,E[\phi(u)\,\phi(v)] + \sigma_b^2}{V(q)},
+    .. math:: C(c) = \frac{\sigma_w^2\,E[f(u)\,f(v)] + \sigma_b^2}{V(q)},
               \qquad u=\sqrt q\,z_1,\quad v=\sqrt q\,\bigl(c\,z_1+\sqrt{1-c^2}\,z_2\bigr).
 
     Parameters

@@ -112,8 +112,8 @@ def dirac(shape: Any, *, rng: Any = None) -> Any:
 def sparse(shape: Any, *, rng: Any, sparsity: float, std: float = 0.01) -> Any:
     r"""Draw from :math:`N(0,\sigma^2)`, and set the share `sparsity` of each column to 0.
 
-    A column holds what goes into one unit, so that each unit has equally many inputs, whatever
-    their number. Rounded up, as in torch.
+    A column holds what goes into one unit, so that each unit has the same number of non-zero
+    inputs. The number of zeros is rounded up, as in torch.
 
     Parameters
     ----------
@@ -161,8 +161,9 @@ def stacked(init: Callable[..., Any], num: int) -> Callable[..., Any]:
 
     For weights that hold several maps: the four gates of an LSTM, ``(h, 4h)``, or the queries,
     keys and values of attention, ``(d, 3d)``. Drawn at once, their fan-out is that of all maps
-    together, and Xavier's scale smaller by up to :math:`\\sqrt{2.5}`; and only the rows of the
-    whole would be orthogonal, not each gate.
+    together, and Xavier's scale smaller: for ``(h, 4h)`` by :math:`\\sqrt{2.5}`, and by less than
+    :math:`\\sqrt{num}` for any shape; and only the rows of the whole would be orthogonal, not each
+    gate.
 
     Parameters
     ----------
