@@ -139,7 +139,7 @@ def gradient_check(
         slopes.append(rise / (2 * distance) * length)
         errors.append(float((g * v).sum()) - slopes[-1])
     root = math.sqrt(directions)
-    # grad_norm, since NumPy's norm of entries of 1e155 is inf, and any error over it 0
+    # NumPy's norm of entries of 1e155 is inf, and any error over that is 0
     size = max(float(grad_norm(g.ravel())), math.hypot(*slopes) / root)
     return math.hypot(*errors) / root / size if size else 0.0
 
