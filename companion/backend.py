@@ -412,6 +412,14 @@ def positive(value: Any, name: str) -> Any:
     return value
 
 
+def generator(rng: Any) -> Any:
+    """Return `rng`, or say that it is no generator of NumPy's."""
+    # known by a method of it, so that an exercise can hand in numbers of its own as drawn
+    if not hasattr(rng, "standard_normal"):
+        raise TypeError(f"rng must be a numpy.random.Generator; got {rng!r}")
+    return rng
+
+
 def pieces(x: Any, count: int, axis: int) -> list[Any]:
     """Cut `x` into `count` equal pieces along `axis`, as views."""
     axis = axis_index(x, axis)

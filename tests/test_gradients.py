@@ -1,6 +1,7 @@
 """Checks of gradients, clipping and noise: against exact values, torch and planted errors."""
 
 import inspect
+import itertools
 import math
 
 import array_api_strict
@@ -86,7 +87,7 @@ def test_the_step_that_rounding_left_is_the_one_divided_by():
     assert numerical_gradient(lambda x: x.sum(), x, h=1e-4) == 1
 
 
-@pytest.mark.parametrize(("shape", "scale"), [((), 1), ((7,), 0.1), ((2, 3), 1e3), ((5000,), 1)])
+@pytest.mark.parametrize(("shape", "scale"), [((), 1), ((7,), 0.1), ((2, 3), 1e8), ((5000,), 1)])
 def test_a_right_gradient_passes_at_any_size(created, shape, scale):
     x = array(scale * np.random.default_rng(0).standard_normal(shape))
     error = gradient_check(lambda x: (x**4).sum(), x, 4 * x**3, rng=np.random.default_rng(1))
@@ -129,6 +130,41 @@ def test_gradients_of_zero():
     assert gradient_check(lambda x: 3.0, x, x, rng=rng, directions=500) == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.parametrize("size", [1e-170, 1e155, 1e300])
+def test_gradients_whose_square_is_no_number(created, size):
+    x = array(np.ones(3))
+    for factor, want in ((1.0, 0), (-7.0, 8 / 7), (0.5, 0.5)):
+        error = gradient_check(
+            lambda x: (x * size).sum(),
+            x,
+            array(np.full(3, factor * size)),
+            rng=np.random.default_rng(0),
+            directions=1000,
+        )
+        assert error == pytest.approx(want, rel=0.1, abs=1e-9)
+
+
+def test_where_x_is_large(created):
+    x = array(np.array([3e200, 4e200]))
+    error = gradient_check(lambda x: x.sum(), x, 0 * x + 1, rng=np.random.default_rng(0))
+    assert error < 1e-9
+
+
+def test_empty_gradients_are_the_same():
+    for shape in ((0,), (2, 0)):
+        x = np.ones(shape)
+        assert gradient_check(lambda x: x.sum(), x, x, rng=np.random.default_rng(0)) == 0
+
+
+def test_a_step_must_move_the_entries():
+    """Each of 10,000 entries goes a hundredth of h."""
+    x, rng = np.ones(10_000), np.random.default_rng(0)
+    for h in (2e-16, 5e-15):
+        with pytest.raises(ValueError, match=r"h must be large enough to change every"):
+            gradient_check(lambda x: x.sum(), x, x, rng=rng, h=h)
+    assert gradient_check(lambda x: x.sum(), x, x, rng=rng, h=1e-4) < 1e-6
+
+
 def test_bad_input_is_named():
     x, rng = np.ones(3), np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"f must return one number; got shape \(3,\)"):
@@ -148,6 +184,8 @@ def test_bad_input_is_named():
         gradient_check(lambda x: x.sum(), x, x, rng=rng, directions=0)
     with pytest.raises(TypeError, match="x must be real"):
         numerical_gradient(lambda x: x.sum(), np.ones(3, complex))
+    with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator; got 0"):
+        gradient_check(lambda x: x.sum(), x, x, rng=0)
 
 
 def forward_difference(f, x, *, h):
@@ -331,9 +369,25 @@ def test_bad_bounds_are_named(created, bound):
         clip_grad_norm(grad, 1.0, net=NET)
 
 
+@pytest.mark.parametrize("bound", [(2, 1), (4, 1), (1, 1), (1, 3, 1)])
+def test_a_bound_leaves_the_gradient_its_shape(created, bound):
+    grad, bound = array(np.ones(3)), array(np.ones(bound))
+    for clip, name in ((clip_grad_norm, "max_norm"), (clip_grad_value, "clip_value")):
+        with pytest.raises(
+            ValueError, match=rf"{name} must broadcast into grad's shape \(3,\); got"
+        ):
+            clip(grad, bound)
+    with pytest.raises(ValueError, match=r"eps must broadcast into grad's shape \(3,\); got"):
+        clip_grad_norm(grad, 1.0, eps=bound)
+    with pytest.raises(ValueError, match=r"clip_value must .* shape \(2, 3\); got shape \(2,\)"):
+        clip_grad_value(array(np.ones((2, 3))), np.ones(2))
+
+
 @pytest.mark.parametrize("bound", ["1", None, np.array(["1"]), [1j]])
 def test_a_bound_that_is_no_number_is_named(created, bound):
     grad = array(np.ones((2, 3)))
+    with pytest.raises(TypeError, match="eps must be real"):
+        clip_grad_norm(grad, 1.0, eps=bound)
     with pytest.raises(TypeError, match="max_norm must be real"):
         clip_grad_norm(grad, bound)
     with pytest.raises(TypeError, match="clip_value must be real"):
@@ -355,6 +409,26 @@ def test_a_norm_for_each_entry_would_turn_the_gradient(created):
         array(np.ones((2, 1))),
     ):
         assert_allclose(to_numpy(grad_norm(clip_grad_norm(grad, one))), 1, rtol=1e-6)
+
+
+def check_blocks():
+    """What the network has as one layer is clipped as one, whatever is inside."""
+    net = Sequential(
+        layers.Attention(4, 2),
+        layers.Residual(layers.Linear(4, 4), layers.Tanh(), layers.Linear(4, 4)),
+        layers.Linear(4, 3),
+    )
+    grad = np.random.default_rng(0).standard_normal((2, net.size))
+    got = to_numpy(clipping.clip_grad_norm(array(grad), 0.7, eps=0.0, net=net))
+    ends = np.cumsum([0, 80, 40, 15])
+    for start, stop in itertools.pairwise(ends):
+        own = grad[:, start:stop]
+        want = 0.7 * own / np.linalg.norm(own, axis=-1, keepdims=True)
+        assert_allclose(got[:, start:stop], want, rtol=1e-13)
+
+
+def test_a_block_is_clipped_as_one(created):
+    check_blocks()
 
 
 def test_empty_gradients(created):
@@ -396,6 +470,14 @@ def test_update_ratio(created):
         update_ratio(NET, array(before), array(before[0]))
 
 
+def test_the_second_argument_is_made_like_the_first(created):
+    start, other = array(np.ones(4), dtype="float32"), array(np.full(4, 2.0), dtype="float64")
+    ratios = update_ratio(Sequential(layers.Linear(1, 2)), start, other)
+    value, vector = sharpness(lambda x: 3 * x, start, other, steps=2)
+    for found in (*ratios.values(), value, vector):
+        assert found.dtype == start.dtype
+
+
 # Noise ----------------------------------------------------------------------------------------
 
 
@@ -430,6 +512,11 @@ def test_two_sizes_and_the_variance_say_the_same(created):
 def test_bad_input_of_noise_is_named():
     with pytest.raises(ValueError, match=r"grads must be two or more.*got shape \(1, 3\)"):
         gradient_variance(np.ones((1, 3)))
+    for grads in (3.0, np.ones(3)):
+        with pytest.raises(
+            ValueError, match=r"grads must be two or more, \(k, ..., P\); got shape"
+        ):
+            gradient_variance(grads)
     for sizes in ((4, 4), (8, 4), (0, 4)):
         with pytest.raises(ValueError, match="batch_sizes must be positive and increase"):
             noise_scale((1.0, 0.5), sizes)
@@ -448,7 +535,9 @@ def check_sharpness():
     def gradient(x):
         return (hessian @ x[..., None])[..., 0]
 
-    x, v = array(rng.standard_normal((2, 6))), array(rng.standard_normal((2, 6)))
+    # one replica far away, where a step of 6e-6 would be lost in rounding
+    x = array(np.array([[1.0], [1e8]]) * rng.standard_normal((2, 6)))
+    v = array(rng.standard_normal((2, 6)))
     value, vector = curvature.sharpness(gradient, x, v, steps=60)
     assert_allclose(to_numpy(value), [9, -7], rtol=1e-8)
     assert_allclose(abs(to_numpy(vector) @ turn)[[0, 1], [0, 5]], 1, rtol=1e-8)
@@ -458,6 +547,14 @@ def check_sharpness():
 
 def test_sharpness_is_the_largest_eigenvalue(created):
     check_sharpness()
+
+
+def test_sharpness_where_the_hessian_is_zero(created):
+    start = np.array([[0.0, 3.0, 4.0], [1.0, 2.0, 2.0], [1.0, 2.0, 2.0]])
+    slopes = array(np.array([[7.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 5.0, 0.0]]))
+    value, vector = sharpness(lambda x: slopes * x, array(np.zeros((3, 3))), array(start))
+    assert_allclose(to_numpy(value), [0, 0, 5], rtol=1e-14)
+    assert_allclose(to_numpy(vector), [[0, 0.6, 0.8], [1 / 3, 2 / 3, 2 / 3], [0, 1, 0]], rtol=1e-14)
 
 
 def test_sharpness_of_a_network_is_that_of_torchs_hessian(created):
@@ -497,6 +594,11 @@ def test_bad_input_of_sharpness_is_named():
         sharpness(lambda x: x, np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match="steps must be positive; got 0"):
         sharpness(lambda x: x, np.ones(3), np.ones(3), steps=0)
+    for vector in (np.zeros(3), [0, 0, 0]):
+        with pytest.raises(ValueError, match="vector must not be 0 in any replica; got"):
+            sharpness(lambda x: x, np.ones(3), vector)
+    with pytest.raises(ValueError, match="vector must not be 0 in any replica; got"):
+        sharpness(lambda x: x, np.ones((2, 3)), [[0, 0, 0], [0, 0, 1]])
 
 
 # file, right, wrong, which check sees it
@@ -504,8 +606,10 @@ MUTANTS = {
     "the norm of all replicas": (clipping, "largest(xp.abs(x), keepdims=True)", "xp.max(xp.abs(x))",
                                  "total(u * u, keepdims=True)", "xp.sum(u * u)", check_clip_norm),
     "no small number": (clipping, "m * root + eps", "m * root", "", "", check_clip_norm),
-    "each array alone": (clipping, 'item[0].rpartition(".")[0]', "item[0]", "", "",
+    "each array alone": (clipping, 'item[0].partition(".")[0]', "item[0]", "", "",
                          check_clip_norm),
+    "each part of a block alone": (clipping, 'item[0].partition(".")[0]',
+                                   'item[0].rpartition(".")[0]', "", "", check_blocks),
     "also made longer": (clipping, "~(length >= m) & (top != 0)", "top != 0", "", "",
                          check_clip_norm),
     "squares that overflow": (clipping, "u = x / xp.where(top == 0, 1, top)",
@@ -522,6 +626,8 @@ MUTANTS = {
     "no difference of inverses": (noise, "(1 / b - 1 / B)", "(1 / b)", "", "", check_noise),
     "no sign": (curvature, "total(vector * product)", "grad_norm(product)", "", "",
                 check_sharpness),
+    "a step whatever theta": (curvature, "grad_norm(theta), like", "0 * grad_norm(theta), like",
+                              "", "", check_sharpness),
     "a difference over h": (curvature, "/ (2 * h)", "/ h", "", "", check_sharpness),
 }  # fmt: skip
 

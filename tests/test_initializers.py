@@ -167,6 +167,12 @@ def test_trunc_normal(options):
     assert stats.kstest(values.ravel(), exact.cdf).pvalue > ALARM
 
 
+def test_rounding_does_not_lead_out_of_narrow_bounds():
+    a, b = 0.5, 0.5 + 1e-15
+    values = init.trunc_normal((2000,), rng=rng(), mean=0.1, std=3.0, a=a, b=b)
+    assert a <= values.min() <= values.max() <= b
+
+
 def test_trunc_normal_is_torchs():
     theirs = torch.nn.init.trunc_normal_(
         torch.empty(150_000), 0.3, 0.5, -0.5, 1.0, generator=torch.Generator().manual_seed(0)
@@ -463,11 +469,46 @@ def test_a_network_is_drawn_by_a_rule_through_its_blocks():
             lambda: init.stacked(init.orthogonal, 4)((3, 6), rng=rng()),
             r"shape must end in a multiple of 4; got \(3, 6\)",
         ),
+        (lambda: init.stacked(init.normal, 4)((), rng=rng()), r"a multiple of 4; got \(\)"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+DRAWN = [
+    *("normal", "uniform", "trunc_normal", "variance_scaling", "orthogonal", "lecun_normal"),
+    *("lecun_uniform", "kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"),
+]
+
+
+@pytest.mark.parametrize("bad", [0, None, torch.Generator()], ids=repr)
+def test_what_is_no_generator_is_named(bad):
+    message = r"rng must be a numpy\.random\.Generator; got "
+    for name in DRAWN:
+        with pytest.raises(TypeError, match=message):
+            getattr(init, name)((3, 4), rng=bad)
+    with pytest.raises(TypeError, match=message):
+        init.sparse((3, 4), rng=bad, sparsity=0.5)
+    with pytest.raises(TypeError, match=message):
+        Sequential(layers.Linear(3, 4)).init(bad)
+
+
+@pytest.mark.parametrize("shape", [3, None, "ab", (2.0, 3)])
+def test_a_shape_that_is_none_is_named(shape):
+    message = "shape must be a tuple of whole numbers; got"
+    matrices = [name for name in DRAWN if name not in ("normal", "uniform", "trunc_normal")]
+    for name in (*matrices, "eye", "dirac"):
+        with pytest.raises(TypeError, match=message):
+            getattr(init, name)(shape, rng=rng())
+    with pytest.raises(TypeError, match=message):
+        init.fans(shape)
+    with pytest.raises(TypeError, match=message):
+        init.sparse(shape, rng=rng(), sparsity=0.5)
+    with pytest.raises(TypeError, match=message):
+        init.stacked(init.normal, 2)(shape, rng=rng())
+    assert draw("xavier_normal", {}, np.array([3, 4])).shape == (3, 4)
 
 
 WITH_GAIN = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform", "orthogonal"]
@@ -491,6 +532,32 @@ def test_a_std_that_is_no_number_is_named(std):
     for name, more in (("normal", {}), ("trunc_normal", {}), ("sparse", {"sparsity": 0.5})):
         with pytest.raises(TypeError, match="std must be a number; got"):
             draw(name, {"std": std, **more})
+
+
+@pytest.mark.parametrize("bad", ["a", None, [0.1]])
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("normal", "mean"),
+        ("uniform", "low"),
+        ("uniform", "high"),
+        ("trunc_normal", "mean"),
+        ("trunc_normal", "a"),
+        ("trunc_normal", "b"),
+        ("variance_scaling", "scale"),
+        ("sparse", "sparsity"),
+        ("eye", "gain"),
+    ],
+)
+def test_an_option_that_is_no_number_is_named(name, option, bad):
+    with pytest.raises(TypeError, match=f"{option} must be a number; got"):
+        draw(name, {option: bad})
+
+
+def test_a_slope_that_is_no_number_is_named():
+    with pytest.raises(TypeError, match="param must be a number; got 'a'"):
+        init.calculate_gain("leaky_relu", "a")
+    assert init.calculate_gain("leaky_relu", -1) == 1
 
 
 @pytest.mark.parametrize("num", [0, -2, 1.5, "4"])

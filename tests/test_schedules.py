@@ -1,8 +1,10 @@
 """Schedules against torch.optim.lr_scheduler, optax and their formulas, step by step."""
 
+import copy
 import functools
 import inspect
 import math
+import pickle
 import sys
 import types
 
@@ -222,27 +224,30 @@ def test_ints_arrays_and_replicas(pair):
     assert_array_equal(schedule(t.reshape(5, 6)), rates.reshape(5, 6))
     assert_array_equal(schedule(torch.tensor(t)), rates)
     assert_array_equal(schedule(list(t)), rates)
+    few = np.arange(256, dtype=np.uint8)  # in which 255 + 1 is 0, and 0 - 1 is 255
+    assert_array_equal(schedule(few), schedule(few.astype(int)))
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        constant,
-        functools.partial(linear_warmup, warmup_steps=4),
-        lambda lr: linear_warmup(cosine_annealing(lr, 10), 4),
-        functools.partial(constant_warmup, warmup_steps=4),
-        functools.partial(step_lr, step_size=3),
-        functools.partial(multi_step_lr, milestones=[3, 5]),
-        functools.partial(exponential_lr, gamma=0.9),
-        functools.partial(polynomial_lr, total_iters=9),
-        functools.partial(inverse_time, decay_rate=0.1),
-        functools.partial(inverse_sqrt, warmup_steps=4),
-        functools.partial(cosine_annealing, T_max=9),
-        functools.partial(cosine_annealing_warm_restarts, T_0=3, T_mult=2),
-        functools.partial(one_cycle, total_steps=12, three_phase=True),
-        functools.partial(wsd, total_steps=12, warmup_steps=3, decay_steps=4),
-    ],
-)
+#: every constructor, as a function of a rate
+MAKERS = [
+    constant,
+    functools.partial(linear_warmup, warmup_steps=4),
+    lambda lr: linear_warmup(cosine_annealing(lr, 10), 4),
+    functools.partial(constant_warmup, warmup_steps=4),
+    functools.partial(step_lr, step_size=3),
+    functools.partial(multi_step_lr, milestones=[3, 5]),
+    functools.partial(exponential_lr, gamma=0.9),
+    functools.partial(polynomial_lr, total_iters=9),
+    functools.partial(inverse_time, decay_rate=0.1),
+    functools.partial(inverse_sqrt, warmup_steps=4),
+    functools.partial(cosine_annealing, T_max=9),
+    functools.partial(cosine_annealing_warm_restarts, T_0=3, T_mult=2),
+    functools.partial(one_cycle, total_steps=12, three_phase=True),
+    functools.partial(wsd, total_steps=12, warmup_steps=3, decay_steps=4),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_a_rate_for_each_replica(make):
     lr = np.array([[0.1], [0.5]])
     schedule, t = make(lr), np.arange(15)
@@ -251,6 +256,36 @@ def test_a_rate_for_each_replica(make):
     for k in range(2):
         assert_allclose(schedule(t)[k], make(lr[k, 0])(t), rtol=1e-15)
         assert_allclose(make(torch.tensor(lr))(3)[k, 0], make(lr[k, 0])(3), rtol=1e-15)
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("again", [pickled, copy.deepcopy, copy.copy])
+def test_pickled_and_copied(again):
+    t = np.arange(40)
+    replicas = [make(np.array([[0.1], [0.5]])) for make in MAKERS]
+    made = {schedule._name for schedule in replicas}
+    assert made == set(schedules.__all__) - {"ReduceLROnPlateau", "Schedule", "linear_scaling"}
+    for schedule in (*replicas, *(s for s, _ in STATED), linear_warmup(math.sqrt, 3)):
+        for found in (again(schedule), again(Adam(lr=schedule)).lr):
+            assert repr(found) == repr(schedule)
+            assert_array_equal(found(t), schedule(t))
+
+
+@pytest.mark.parametrize("again", [pickled, copy.deepcopy])
+def test_a_formula_of_ones_own_stays_with_a_name_of_ours(again):
+    for name in ("constant", "linear_scaling", "mine"):
+        found = again(Schedule(np.sqrt, name, lr=0.1))
+        assert found(4) == 2
+        assert repr(found) == f"{name}(lr=0.1)"
+
+    def half(t):
+        return 0.5 * t
+
+    half.__qualname__ = "constant.<locals>.half"  # a user's function may have the name too
+    assert copy.deepcopy(Schedule(half, "constant", lr=0.1))(4) == 2
 
 
 def test_what_prints_the_same_is_the_same():
@@ -312,6 +347,7 @@ def test_restarts_are_counted_not_computed():
         (lambda: inverse_time(0.1, -1.0), ValueError, "decay_rate must not be negative"),
         (lambda: one_cycle(0.1, 10, anneal_strategy="sin"), ValueError, "'cos' or 'linear'"),
         (lambda: one_cycle(0.1, 10, 0.1), ValueError, "pct_start must leave each phase"),
+        (lambda: one_cycle(0.1, 1), ValueError, "total_steps must be at least 2; got 1"),
         (lambda: one_cycle(0.1, 10, 1.0), ValueError, "pct_start must leave each phase"),
         (lambda: one_cycle(0.1, 10, 0.6, three_phase=True), ValueError, "pct_start must leave"),
         (lambda: one_cycle(0.1, 10, div_factor=0.0), ValueError, "div_factor must be positive"),
@@ -415,6 +451,33 @@ def check_plateau():
                 theirs.step(value)
                 want.append(optimizer.param_groups[0]["lr"])
             assert_allclose(own, want, rtol=1e-13, err_msg=str(options))
+
+
+@pytest.mark.parametrize(
+    ("lr", "metric"),
+    [((3, 1), (3, 1)), ((3, 1), (4,)), ((2, 3, 1), (2,)), ((3, 1), (1, 1)), ((2, 1), (3, 1))],
+)
+def test_a_metric_that_does_not_fit_the_rates_is_named(lr, metric):
+    plateau = ReduceLROnPlateau(np.ones(lr), lambda theta: np.ones(metric))
+    with pytest.raises(ValueError, match="metric must return values that fit those of lr, shape"):
+        plateau(0, None)
+
+
+@pytest.mark.parametrize(
+    ("lr", "metric", "rate"),
+    [
+        ((3, 1), (), (3, 1)),
+        ((3, 1), (3,), (3, 1)),
+        ((3, 1), (2, 3), (2, 3, 1)),
+        ((1, 1), (3,), (3, 1)),
+        ((1,), (3,), (3, 1)),
+        ((), (3,), (3, 1)),
+    ],
+)
+def test_rates_of_a_plateau_have_the_shape_of_both(lr, metric, rate):
+    plateau = ReduceLROnPlateau(np.ones(lr), lambda theta: np.ones(metric))
+    plateau(0, None)
+    assert np.shape(plateau.rate(0)) == rate
 
 
 def test_the_plateau_is_torchs():

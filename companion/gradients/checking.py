@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from companion.backend import as_float, check_shape, like, positive, to_numpy
+from companion.backend import as_float, check_shape, generator, like, positive, to_numpy
+from companion.gradients.clipping import grad_norm
 
 
 def numerical_gradient(f: Callable[[Any], Any], x: Any, *, h: float | None = None) -> Any:
@@ -98,13 +99,16 @@ def gradient_check(
     Returns
     -------
     float
-        0 for two gradients of 0.
+        0 for two gradients of 0, and for empty ones.
 
     Raises
     ------
     ValueError
         If grad has not the shape of x, f returns more than one number, h or `directions` is not
-        positive, or h is too small to change x.
+        positive, or h is too small to change x: an entry moves by about h over the root of their
+        number.
+    TypeError
+        If rng is no generator.
 
     Examples
     --------
@@ -119,10 +123,13 @@ def gradient_check(
     check_shape(grad, x.shape, "grad")
     if directions < 1:
         raise ValueError(f"directions must be positive; got {directions}")
-    at, g = np.asarray(to_numpy(x)), to_numpy(grad).astype(np.float64)
-    distance = _step(at, h)
+    rng = generator(rng)
+    at, g = np.asarray(to_numpy(x)), np.asarray(to_numpy(grad), np.float64)
+    if not at.size:
+        return 0.0
+    distance = _step(at, h, 1 / math.sqrt(at.size))
     if h is None:
-        distance *= max(1.0, float(np.linalg.norm(at)))
+        distance *= max(1.0, float(grad_norm(at.ravel())))
     slopes, errors = [], []
     for _ in range(directions):
         v = rng.standard_normal(at.shape)
@@ -132,14 +139,17 @@ def gradient_check(
         slopes.append(rise / (2 * distance) * length)
         errors.append(float((g * v).sum()) - slopes[-1])
     root = math.sqrt(directions)
-    size = max(float(np.linalg.norm(g)), math.hypot(*slopes) / root)
+    # NumPy's norm of entries of 1e155 is inf, and any error over that is 0
+    size = max(float(grad_norm(g.ravel())), math.hypot(*slopes) / root)
     return math.hypot(*errors) / root / size if size else 0.0
 
 
-def _step(x: Any, h: float | None) -> float:
+def _step(x: Any, h: float | None, share: float = 1.0) -> float:
+    """Return h or its default, of which an entry moves by a share."""
     if h is None:
         return float(np.finfo(x.dtype).eps) ** (1 / 3)
-    if (np.isfinite(x) & (x + positive(h, "h") == x - h)).any():
+    move = share * positive(h, "h")
+    if (np.isfinite(x) & (x + move == x - move)).any():
         raise ValueError(f"h must be large enough to change every entry of x; got {h}")
     return h
 

@@ -41,7 +41,7 @@ def clip_grad_value(grad: Any, clip_value: Any) -> Any:
     Raises
     ------
     ValueError
-        If `clip_value` is negative or nan.
+        If `clip_value` is negative or nan, or does not broadcast into the shape of grad.
 
     Examples
     --------
@@ -72,7 +72,8 @@ def clip_grad_norm(grad: Any, max_norm: Any, *, eps: float = 1e-6, net: Any = No
     eps : float, default 1e-6
         :math:`\epsilon`.
     net : Sequential, optional
-        Clip each layer's parameters, weight and bias together, to c on their own.
+        Clip each layer's parameters, weight and bias together, to c on their own. A block, or
+        an attention, is one layer.
 
     Returns
     -------
@@ -81,8 +82,8 @@ def clip_grad_norm(grad: Any, max_norm: Any, *, eps: float = 1e-6, net: Any = No
     Raises
     ------
     ValueError
-        If `max_norm` or `eps` is negative or nan, `max_norm` has a value for each entry, which
-        would turn the gradient, or grad does not fit the network.
+        If `max_norm` or `eps` is negative or nan, has a value for each entry, which would turn the
+        gradient, or does not broadcast into its shape; or if grad does not fit the network.
 
     References
     ----------
@@ -94,19 +95,18 @@ def clip_grad_norm(grad: Any, max_norm: Any, *, eps: float = 1e-6, net: Any = No
     array([[0.6, 0.8],
            [0.3, 0.4]])
     """
-    if not eps >= 0:
-        raise ValueError(f"eps must not be negative; got {eps}")
-    bound = _bound(max_norm, grad, "max_norm")
-    if bound.ndim and bound.shape[-1] != 1:
-        shape = tuple(bound.shape)
-        raise ValueError(f"max_norm must be a number or have shape (..., 1); got shape {shape}")
+    bound, small = _bound(max_norm, grad, "max_norm"), _bound(eps, grad, "eps")
+    for name, value in (("max_norm", bound), ("eps", small)):
+        if value.ndim and value.shape[-1] != 1:
+            shape = tuple(value.shape)
+            raise ValueError(f"{name} must be a number or have shape (..., 1); got shape {shape}")
     if net is None:
-        return _clipped(grad, bound, eps)
-    layers = itertools.groupby(net.unpack(grad).items(), lambda item: item[0].rpartition(".")[0])
+        return _clipped(grad, bound, small)
+    layers = itertools.groupby(net.unpack(grad).items(), lambda item: item[0].partition(".")[0])
     parts, start, replicas = [], 0, grad.ndim - 1
     for _, params in layers:
         stop = start + sum(int(np.prod(value.shape[replicas:])) for _, value in params)
-        parts.append(_clipped(grad[..., start:stop], bound, eps))
+        parts.append(_clipped(grad[..., start:stop], bound, small))
         start = stop
     return namespace(grad).concat(parts, axis=-1)
 
@@ -167,7 +167,7 @@ def update_ratio(net: Any, before: Any, after: Any) -> dict[str, Any]:
     {'0.weight': 0.001, '0.bias': 0.1}
     """
     before, _ = as_float(before, "before")
-    after = alike(after, before, "after")
+    after = like(as_float(after, "after")[0], before)
     check_shape(after, before.shape, "after")
     pairs = zip(net.unpack(before).items(), net.unpack(after).values(), strict=True)
     ratios = {}
@@ -179,11 +179,6 @@ def update_ratio(net: Any, before: Any, after: Any) -> dict[str, Any]:
             own_top, _, own_root = _scaled(xp.reshape(new - old, shape))
             ratios[name] = (own_top / top * (own_root / root))[..., 0]
     return ratios
-
-
-def alike(value: Any, x: Any, name: str) -> Any:
-    """Return a list as an array like x, and an array as it is."""
-    return value if hasattr(value, "dtype") else like(as_float(value, name)[0], x)
 
 
 def _scaled(x: Any) -> tuple[Any, Any, Any]:
@@ -201,7 +196,7 @@ def _scaled(x: Any) -> tuple[Any, Any, Any]:
     return top, u, xp.sqrt(xp.where(top == 0, 1, total(u * u, keepdims=True)))
 
 
-def _clipped(grad: Any, bound: Any, eps: float) -> Any:
+def _clipped(grad: Any, bound: Any, eps: Any) -> Any:
     xp = namespace(grad)
     top, u, root = _scaled(grad)
     m = xp.where(top == 0, 1, top)
@@ -212,11 +207,19 @@ def _clipped(grad: Any, bound: Any, eps: float) -> Any:
 
 
 def _bound(value: Any, grad: Any, name: str) -> Any:
-    """Return a bound as an array like grad, or say that it is no number, negative or nan."""
+    """Return a bound as an array like grad, or say what it is not.
+
+    It must be a number or numbers, not negative, not nan, and leave grad its shape.
+    """
     is_number = isinstance(value, (int, float))
     if not is_number:
         value, _ = as_float(value, name)
     known = value >= 0 if is_number else not inspectable(value) or np.all(to_numpy(value) >= 0)
     if not known:
         raise ValueError(f"{name} must not be negative; got {value}")
-    return like(value, grad)
+    bound = like(value, grad)
+    own, shape = tuple(bound.shape), tuple(grad.shape)
+    sizes = zip(own[::-1], shape[::-1], strict=False)
+    if len(own) > len(shape) or any(k not in (1, n) for k, n in sizes):
+        raise ValueError(f"{name} must broadcast into grad's shape {shape}; got shape {own}")
+    return bound

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from companion.backend import as_float, check_shape, like, namespace, total
-from companion.gradients.clipping import alike, grad_norm
+from companion.backend import as_float, check_shape, inspectable, like, namespace, to_numpy, total
+from companion.gradients.clipping import grad_norm
 
 
 def sharpness(
@@ -38,13 +38,14 @@ def sharpness(
     Returns
     -------
     value : array, shape (...)
+        0 where the iteration comes to a vector that the Hessian takes to 0.
     vector : array, shape (..., P)
         Of length 1.
 
     Raises
     ------
     ValueError
-        If vector has not the shape of theta, or steps is not positive.
+        If vector has not the shape of theta or is 0, or steps is not positive.
 
     References
     ----------
@@ -58,8 +59,10 @@ def sharpness(
     (5.0, array([0., 1.]))
     """
     theta, _ = as_float(theta, "theta")
-    vector = alike(vector, theta, "vector")
+    vector = like(as_float(vector, "vector")[0], theta)
     check_shape(vector, theta.shape, "vector")
+    if inspectable(vector) and (to_numpy(grad_norm(vector)) == 0).any():
+        raise ValueError(f"vector must not be 0 in any replica; got {vector}")
     if steps < 1:
         raise ValueError(f"steps must be positive; got {steps}")
     xp = namespace(theta)
@@ -68,6 +71,8 @@ def sharpness(
     )
     h, product = h[..., None], vector
     for _ in range(steps):
-        vector = product / grad_norm(product)[..., None]
+        size = grad_norm(product)[..., None]
+        # what the Hessian takes to 0 has no direction there, and stays
+        vector = xp.where(size == 0, vector, product / xp.where(size == 0, 1, size))
         product = (gradient(theta + h * vector) - gradient(theta - h * vector)) / (2 * h)
     return total(vector * product), vector

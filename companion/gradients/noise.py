@@ -45,9 +45,9 @@ def gradient_variance(grads: Any) -> Any:
     >>> gradient_variance(np.array([[1.0, 0.0], [3.0, 4.0]]))
     np.float64(10.0)
     """
-    k = grads.shape[0]
-    if grads.ndim < 2 or k < 2:
+    if grads.ndim < 2 or grads.shape[0] < 2:
         raise ValueError(f"grads must be two or more, (k, ..., P); got shape {tuple(grads.shape)}")
+    k = grads.shape[0]
     away = grads - namespace(grads).mean(grads, axis=0, keepdims=True)
     return total(total(away * away), axis=0) / (k - 1)
 

@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from companion.backend import generator
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 #: of a standard normal variable between -2 and 2: sqrt(1 - 4 φ(2) / (2 Φ(2) - 1))
 _STD_OF_CUT = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
-def _check_number(value: Any, name: str, *, positive: bool = False) -> None:
+def check_real(value: Any, name: str) -> None:
+    """Say so if a value is no number."""
     if np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
         raise TypeError(f"{name} must be a number; got {value!r}")
+
+
+def _check_number(value: Any, name: str, *, positive: bool = False) -> None:
+    check_real(value, name)
     if not (value > 0 if positive else value >= 0):
         least = "positive" if positive else "0 or more"
         raise ValueError(f"{name} must be {least}; got {value}")
 
 
-def checks_gain(init: Callable[..., Any]) -> Callable[..., Any]:
-    """Have an initializer say so if its gain is negative or no number."""
+def sides(shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple, or say that it is none."""
+    try:
+        return tuple(map(operator.index, shape))
+    except TypeError:
+        raise TypeError(f"shape must be a tuple of whole numbers; got {shape!r}") from None
+
+
+def checked(init: Callable[..., Any]) -> Callable[..., Any]:
+    """Have an initializer say so if its shape, generator or gain is none, or the gain negative."""
 
     @functools.wraps(init)
-    def checked(*args: Any, **options: Any) -> Any:
+    def checking(shape: Any, *, rng: Any = None, **options: Any) -> Any:
         _check_number(options.get("gain", 1.0), "gain")
-        return init(*args, **options)
+        return init(sides(shape), rng=generator(rng), **options)
 
-    return checked
+    return checking
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -81,7 +97,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     1.0
     """
     if nonlinearity == "leaky_relu":
-        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+        slope = 0.01 if param is None else param
+        check_real(slope, "param")
+        return math.sqrt(2 / (1 + slope**2))
     if nonlinearity not in _GAINS:
         names = ", ".join([*_GAINS, "leaky_relu"])
         raise ValueError(f"nonlinearity must be one of {names}; got {nonlinearity!r}")
@@ -116,8 +134,9 @@ def fans(shape: Any) -> tuple[int, int]:
     >>> fans((64, 10)), fans((3, 3, 16, 32))
     ((64, 10), (144, 288))
     """
+    shape = sides(shape)
     if len(shape) < 2:
-        raise ValueError(f"shape must be (..., n_in, n_out) to have fans; got {tuple(shape)}")
+        raise ValueError(f"shape must be (..., n_in, n_out) to have fans; got {shape}")
     *kernel, n_in, n_out = shape
     area = math.prod(kernel)
     return area * n_in, area * n_out
@@ -164,8 +183,9 @@ def normal(shape: Any, *, rng: Any, mean: float = 0.0, std: float = 1.0) -> Any:
     >>> normal((2, 3), rng=np.random.default_rng(0), std=0.01).shape
     (2, 3)
     """
+    check_real(mean, "mean")
     _check_number(std, "std")
-    return mean + std * rng.standard_normal(shape)
+    return mean + std * generator(rng).standard_normal(shape)
 
 
 def uniform(shape: Any, *, rng: Any, low: float = 0.0, high: float = 1.0) -> Any:
@@ -176,7 +196,9 @@ def uniform(shape: Any, *, rng: Any, low: float = 0.0, high: float = 1.0) -> Any
     >>> uniform((2, 3), rng=np.random.default_rng(0), low=-1).shape
     (2, 3)
     """
-    return rng.uniform(low, high, shape)
+    check_real(low, "low")
+    check_real(high, "high")
+    return generator(rng).uniform(low, high, shape)
 
 
 def trunc_normal(
@@ -217,6 +239,8 @@ def trunc_normal(
     from scipy.special import ndtr, ndtri
 
     _check_number(std, "std", positive=True)
+    for name, value in (("mean", mean), ("a", a), ("b", b)):
+        check_real(value, name)
     if not a < b:
         raise ValueError(f"a must be less than b; got a={a}, b={b}")
     low, high = (a - mean) / std, (b - mean) / std
@@ -226,7 +250,8 @@ def trunc_normal(
     start, end = ndtr(low), ndtr(high)
     if not start < end:
         raise ValueError(f"a and b must leave something of the distribution; got a={a}, b={b}")
-    drawn = ndtri(start + (end - start) * rng.random(shape))
+    drawn = ndtri(start + (end - start) * generator(rng).random(shape))
+    # the two functions are inverses but for rounding, which can lead out of narrow bounds
     return np.clip(mean + std * sign * drawn, a, b)
 
 
@@ -269,8 +294,7 @@ def variance_scaling(
     >>> round(float(w.std()), 2)
     0.2
     """
-    if not scale > 0:
-        raise ValueError(f"scale must be positive; got {scale}")
+    _check_number(scale, "scale", positive=True)
     std = math.sqrt(scale / _fan(shape, mode))
     if distribution == "truncated_normal":
         return std / _STD_OF_CUT * trunc_normal(shape, rng=rng)
@@ -284,7 +308,7 @@ def variance_scaling(
     )
 
 
-@checks_gain
+@checked
 def kaiming_normal(
     shape: Any, *, rng: Any, gain: float = math.sqrt(2), mode: str = "fan_in"
 ) -> Any:
@@ -319,7 +343,7 @@ def kaiming_normal(
     return normal(shape, rng=rng, std=gain / math.sqrt(_fan(shape, mode)))
 
 
-@checks_gain
+@checked
 def kaiming_uniform(
     shape: Any, *, rng: Any, gain: float = math.sqrt(2), mode: str = "fan_in"
 ) -> Any:
@@ -335,7 +359,7 @@ def kaiming_uniform(
     return uniform(shape, rng=rng, low=-bound, high=bound)
 
 
-@checks_gain
+@checked
 def xavier_normal(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     r"""Draw from :math:`N\bigl(0, 2g^2/(n_{in}+n_{out})\bigr)`.
 
@@ -353,7 +377,7 @@ def xavier_normal(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     return normal(shape, rng=rng, std=gain / math.sqrt(_fan(shape, "fan_avg")))
 
 
-@checks_gain
+@checked
 def xavier_uniform(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     r"""Draw from :math:`U(-b,b)`, :math:`b=g\sqrt{6/(n_{in}+n_{out})}`.
 

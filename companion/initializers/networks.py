@@ -6,14 +6,34 @@ Layers import this package, so layers are known here by their parts: a ``Row`` h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from companion.backend import like, namespace, reshape, to_numpy
+from companion.backend import as_float, like, namespace, reshape, to_numpy
 
 
+def _of_arrays(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a rule take lists too, and say so if theta does not fit the network."""
+
+    @functools.wraps(rule)
+    def on_arrays(net: Any, theta: Any, x: Any = None, **options: Any) -> Any:
+        theta, dtype = as_float(theta, "theta")
+        net.unpack(theta)  # says it
+        xp = namespace(theta)
+        if x is not None:
+            if not hasattr(x, "dtype"):
+                kind = None if net.row.takes_integers else theta.dtype
+                x = xp.asarray(x, dtype=kind, device=theta.device)
+            options["x"] = x
+        return xp.astype(rule(net, theta, **options), dtype, copy=False)
+
+    return on_arrays
+
+
+@_of_arrays
 def lsuv(net: Any, theta: Any, x: Any, *, tol: float = 0.1, max_iter: int = 10) -> Any:
     r"""Scale each layer's weight until its outputs on a batch have variance 1.
 
@@ -118,6 +138,7 @@ def _run(layer: Any, params: Any, x: Any, replicas: Any) -> Any:
     return layer.forward(params, x, training=False, noise=None, state=tuple(state))[0]
 
 
+@_of_arrays
 def fixup(net: Any, theta: Any) -> Any:
     r"""Scale the weights of a residual network so that it needs no normalisation.
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from companion.initializers.independent import checks_gain, normal
+from companion.initializers.independent import check_real, checked, normal, sides
 
 
-@checks_gain
+@checked
 def orthogonal(shape: Any, *, rng: Any, gain: float = 1.0) -> Any:
     r"""Draw g Q, where Q has orthonormal columns, or rows if it has more columns than rows.
 
@@ -81,8 +81,10 @@ def eye(shape: Any, *, rng: Any = None, gain: float = 1.0) -> Any:
     array([[1., 0., 0.],
            [0., 1., 0.]])
     """
+    check_real(gain, "gain")
+    shape = sides(shape)
     if len(shape) != 2:
-        raise ValueError(f"shape must be (n_in, n_out); got {tuple(shape)}")
+        raise ValueError(f"shape must be (n_in, n_out); got {shape}")
     return gain * np.eye(*shape)
 
 
@@ -102,8 +104,9 @@ def dirac(shape: Any, *, rng: Any = None) -> Any:
     >>> dirac((3, 1, 1))[:, 0, 0]
     array([0., 1., 0.])
     """
+    shape = sides(shape)
     if len(shape) < 3:
-        raise ValueError(f"shape must be (..., c, o) with kernel axes; got {tuple(shape)}")
+        raise ValueError(f"shape must be (..., c, o) with kernel axes; got {shape}")
     weight = np.zeros(shape)
     weight[tuple(n // 2 for n in shape[:-2])] = np.eye(*shape[-2:])
     return weight
@@ -144,8 +147,10 @@ def sparse(shape: Any, *, rng: Any, sparsity: float, std: float = 0.01) -> Any:
     >>> (w == 0).sum(axis=0)
     array([8, 8, 8, 8])
     """
+    shape = sides(shape)
     if len(shape) != 2:
-        raise ValueError(f"shape must be (n_in, n_out); got {tuple(shape)}")
+        raise ValueError(f"shape must be (n_in, n_out); got {shape}")
+    check_real(sparsity, "sparsity")
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparsity must be from 0 to 1; got {sparsity}")
     weight = normal(shape, rng=rng, std=std)
@@ -182,8 +187,9 @@ def stacked(init: Callable[..., Any], num: int) -> Callable[..., Any]:
         raise ValueError(f"num must be a whole number from 1; got {num!r}")
 
     def draw(shape: Any, *, rng: Any, **options: Any) -> Any:
-        if shape[-1] % num:
-            raise ValueError(f"shape must end in a multiple of {num}; got {tuple(shape)}")
+        shape = sides(shape)
+        if not shape or shape[-1] % num:
+            raise ValueError(f"shape must end in a multiple of {num}; got {shape}")
         one = (*shape[:-1], shape[-1] // num)
         return np.concatenate([init(one, rng=rng, **options) for _ in range(num)], axis=-1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -42,6 +43,17 @@ class Schedule:
             raise ValueError(f"step must be counted from 0; got {step}")
         value = self._formula(t)
         return float(value) if np.ndim(value) == 0 else value
+
+    def __reduce__(self) -> Any:
+        """Pickle as the call that made it; with a formula of a user's own, as that formula."""
+        from companion import schedules  # which imports this module
+
+        make, formula = getattr(schedules, self._name, None), self._formula
+        # functions made by a function, which is how the formulas are written, have no pickle
+        inside = getattr(formula, "__qualname__", "").startswith(f"{self._name}.<locals>.")
+        if make and inside and make.__module__ == formula.__module__:
+            return functools.partial(make, **self._parameters), ()
+        return super().__reduce__()
 
     def __repr__(self) -> str:
         return f"{self._name}({', '.join(f'{k}={_text(v)}' for k, v in self._parameters.items())})"

@@ -30,7 +30,7 @@ class ReduceLROnPlateau:
         The first rate.
     metric : callable
         ``metric(theta)``, or ``metric(theta, state)`` where the network has running statistics:
-        one value for each replica. One that is nan is not better.
+        one value for each replica, or one for all. One that is nan is not better.
     every : int, default 1
         Steps from one evaluation to the next.
     mode : {"min", "max"}
@@ -118,6 +118,16 @@ class ReduceLROnPlateau:
         value = np.asarray(to_numpy(self.metric(*model)))
         sign = 1 if self.mode == "min" else -1
         if self.best is None:
+            rates = np.shape(self.lr)[:-1]
+            try:
+                both = np.broadcast_shapes(value.shape, rates)
+            except ValueError:
+                both = None
+            if both not in (value.shape, rates):
+                raise ValueError(
+                    f"metric must return values that fit those of lr, shape {rates}; "
+                    f"got shape {value.shape}"
+                )
             self.best = np.full(value.shape, sign * np.inf)
             self.num_bad_epochs = np.zeros(value.shape, int)
             self.cooldown_counter = np.zeros(value.shape, int)

@@ -168,7 +168,7 @@ def one_cycle(
     >>> one_cycle(1.0, 10, anneal_strategy="linear", div_factor=5.0)([0, 1, 2, 9]).round(5)
     array([2.e-01, 6.e-01, 1.e+00, 2.e-05])
     """
-    high, T = _rate(max_lr, "max_lr"), _count(total_steps, "total_steps")
+    high, T = _rate(max_lr, "max_lr"), _count(total_steps, "total_steps", 2)
     if anneal_strategy not in ("cos", "linear"):
         raise ValueError(f"anneal_strategy must be 'cos' or 'linear'; got {anneal_strategy!r}")
     _number(pct_start, "pct_start")

@@ -13,6 +13,7 @@ from companion.layers import (
     BatchNorm,
     Conv2d,
     Dropout,
+    Embedding,
     Flatten,
     Linear,
     Maxout,
@@ -145,6 +146,21 @@ def test_lsuv_on_images_and_batches_of_the_replicas(created):
     assert_allclose(to_numpy(net.forward(scaled, array(x))[0]).var((-2, -1)), 1, rtol=1e-6)
 
 
+def test_lists_are_taken(created):
+    net = Sequential(*NETS["residual"])
+    theta, x = array(start(net)), array(np.random.default_rng(1).standard_normal((40, 5)))
+    want = to_numpy(lsuv(net, theta, x))
+    assert_array_equal(to_numpy(lsuv(net, theta, to_numpy(x).tolist())), want)
+    assert_array_equal(to_numpy(lsuv(net, theta, x=x, max_iter=10)), want)
+    ones = [1] * net.size
+    assert_array_equal(fixup(net, ones), fixup(net, np.ones(net.size)))
+    words = Sequential(Embedding(6, 4), Linear(4, 2))
+    theta, labels = words.init(np.random.default_rng(0)), [[0, 1, 2], [3, 4, 5]]
+    assert_array_equal(
+        to_numpy(lsuv(words, theta, labels)), to_numpy(lsuv(words, theta, array(labels)))
+    )
+
+
 def test_nothing_is_changed_in_place(created):
     net = Sequential(*NETS["residual"])
     theta = array(start(net))
@@ -239,6 +255,15 @@ def test_fixup_names_bad_input(layers, message):
     net = Sequential(*layers)
     with pytest.raises(ValueError, match=message):
         fixup(net, np.zeros(net.size))
+
+
+def test_a_theta_that_does_not_fit_is_named():
+    net = Sequential(*NETS["residual"])
+    for theta in (np.ones(3), [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match=r"theta must have shape \(\.\.\., .*; got \(3,\)"):
+            fixup(net, theta)
+        with pytest.raises(ValueError, match=r"theta must have shape \(\.\.\., .*; got \(3,\)"):
+            lsuv(net, theta, np.ones((4, 5)))
 
 
 # Planted mistakes ---------------------------------------------------------------------------
