@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from itertools import repeat
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -95,17 +95,18 @@ class Optimizer:
         if self.now is not None:
             return self
         rule = copy.copy(self)
-        given = {name: getattr(self, name) for name in self._varied}  # type: ignore[attr-defined]
-        for name, found in given.items():
-            values = tuple(v(step) if callable(v) else v for v in _flat(found))
-            object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
-        numbers = rule._numbers(step + 1)  # before rounding: it subtracts from 1
-        object.__setattr__(rule, "now", tuple(_like(n, theta, as_arrays) for n in numbers))
-        for name, found in given.items():
-            changes = [as_arrays and callable(v) for v in _flat(found)]
-            values = tuple(map(_like, _flat(getattr(rule, name)), repeat(theta), changes))
-            object.__setattr__(rule, name, values if isinstance(found, tuple) else values[0])
+        rule._set(self._varied, lambda v: v(step) if callable(v) else v)  # type: ignore[attr-defined]
+        object.__setattr__(rule, "now", rule._numbers(step + 1))  # subtracts: not rounded yet
+        names = (*self._varied, "now")  # type: ignore[attr-defined]
+        rule._set(names, lambda v: like(v, theta) if as_arrays or hasattr(v, "dtype") else v)
         return rule
+
+    def _set(self, names: tuple[str, ...], change: Callable[[Any], Any]) -> None:
+        """Change the values of hyperparameters, of which some are several."""
+        for name in names:
+            found = getattr(self, name)
+            new = tuple(map(change, found)) if isinstance(found, tuple) else change(found)
+            object.__setattr__(self, name, new)
 
     def _check(self) -> None:
         """Raise ValueError for a hyperparameter out of range; schedules are not looked at."""
@@ -210,7 +211,3 @@ def _flat(value: Any) -> tuple[Any, ...]:
 
 def _is_varied(value: Any) -> bool:
     return callable(value) or hasattr(value, "dtype")
-
-
-def _like(value: Any, theta: Any, as_array: bool) -> Any:
-    return like(value, theta) if as_array or hasattr(value, "dtype") else value
