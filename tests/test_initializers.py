@@ -483,7 +483,7 @@ DRAWN = [
 ]
 
 
-@pytest.mark.parametrize("bad", [0, None, torch.Generator()], ids=repr)
+@pytest.mark.parametrize("bad", [0, None, torch.Generator()], ids=["int", "None", "torch"])
 def test_what_is_no_generator_is_named(bad):
     message = r"rng must be a numpy\.random\.Generator; got "
     for name in DRAWN:
