@@ -412,6 +412,13 @@ def positive(value: Any, name: str) -> Any:
     return value
 
 
+def fits(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Tell whether an array broadcasts into a shape, without changing it."""
+    return len(own) <= len(shape) and all(
+        k in (1, n) for k, n in zip(own[::-1], shape[::-1], strict=False)
+    )
+
+
 def generator(rng: Any) -> Any:
     """Return `rng`, or say that it is no generator of NumPy's."""
     # known by a method of it, so that an exercise can hand in numbers of its own as drawn

@@ -24,6 +24,7 @@ from companion.layers import Attention, Linear, Residual
 from companion.layers.base import Layer, Row
 from companion.network import Sequential, _joined, _views
 from companion.optimizers import Adam, AdamW, AMSGrad, Optimizer
+from companion.optimizers.base import _flat
 
 
 def as_torch_function(
@@ -531,7 +532,7 @@ def _implied(optimizer: Optimizer) -> dict[str, bool]:
 
 
 def _check_no_array(name: str, value: Any) -> None:
-    if any(getattr(v, "ndim", 0) for v in (value if isinstance(value, tuple) else (value,))):
+    if any(getattr(v, "ndim", 0) for v in _flat(value)):
         raise ValueError(f"{name} must be a number or a schedule; got an array: use groups")
 
 

@@ -11,6 +11,7 @@ from companion.backend import (
     as_float,
     check_shape,
     constant,
+    fits,
     inspectable,
     largest,
     like,
@@ -219,7 +220,6 @@ def _bound(value: Any, grad: Any, name: str) -> Any:
         raise ValueError(f"{name} must not be negative; got {value}")
     bound = like(value, grad)
     own, shape = tuple(bound.shape), tuple(grad.shape)
-    sizes = zip(own[::-1], shape[::-1], strict=False)
-    if len(own) > len(shape) or any(k not in (1, n) for k, n in sizes):
+    if not fits(own, shape):
         raise ValueError(f"{name} must broadcast into grad's shape {shape}; got shape {own}")
     return bound

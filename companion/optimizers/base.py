@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from companion.backend import like, to_numpy
+from companion.backend import fits, like, to_numpy
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Optimizer:
                 if first.dtype.kind not in "iuf":
                     raise TypeError(f"{name} must return a number or an array; got {first}")
                 own = first.shape
-                if not _fits(own, shape):
+                if not fits(own, shape):
                     raise ValueError(
                         f"{name} must broadcast against theta: (..., 1) has a value for each "
                         f"replica, (P,) one for each parameter; got {own} for {shape}"
@@ -197,12 +197,6 @@ def penalized(grad: Any, weight_decay: Any, theta: Any) -> Any:
 def is_used(value: Any) -> bool:
     """Tell whether a hyperparameter is anything but the number 0."""
     return not isinstance(value, (int, float, np.number)) or value != 0
-
-
-def _fits(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return len(own) <= len(shape) and all(
-        k in (1, n) for k, n in zip(own[::-1], shape[::-1], strict=False)
-    )
 
 
 def _flat(value: Any) -> tuple[Any, ...]:
